@@ -1,0 +1,247 @@
+//! The page behind `synod run --trace FILE.html`: one run, drawn as a space-time diagram.
+//!
+//! A [`Trace`] is what a recorder collects while the roles exchange their messages;
+//! [`Trace::to_html`] puts it into `page.html`, a single file that needs no network and no other
+//! file. All drawing happens there. This side only has to keep two promises: nothing in a message
+//! can become markup, and a run of 50,000 messages stays a file that a browser opens at once.
+
+use serde::{Serialize, Serializer};
+
+/// The page around the data. It holds each of the two places below at least once.
+const PAGE: &str = include_str!("page.html");
+/// Where the title goes, as text of an element.
+const TITLE: &str = "<!--TITLE-->";
+/// Where the run goes, as JSON in a `<script type="application/json">`.
+const TRACE: &str = "<!--TRACE-->";
+
+/// One run as a space-time diagram: who sent what to whom, and when.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Trace {
+    /// What the run was, in a few words; the page's heading.
+    pub title: String,
+    /// One column each. Messages and marks point into this list.
+    pub processes: Vec<Process>,
+    /// In any order; the page sorts them by the time they were sent.
+    pub messages: Vec<Arrow>,
+    /// In any order, too.
+    pub marks: Vec<Mark>,
+    /// How many messages were left out because the recorder had reached its limit.
+    pub dropped: usize,
+}
+
+/// A column of the diagram.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// As a reader would say it: `replica 1`.
+    pub name: String,
+    /// `client`, `replica`, `leader`, `acceptor` or `node` (several roles in one process). Columns
+    /// of one role stand together.
+    pub role: &'static str,
+}
+
+/// A message, from the moment it was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrow {
+    /// The sender: an index into [`Trace::processes`].
+    pub from: usize,
+    /// The addressee: an index into [`Trace::processes`].
+    pub to: usize,
+    /// Microseconds since the start of the run.
+    pub sent: u64,
+    /// Microseconds since the start of the run; `None` if the message was lost.
+    pub received: Option<u64>,
+    /// The paper's name of the message: `p1a`, `decision`, ... It decides the colour.
+    pub kind: &'static str,
+    /// The whole message in the paper's notation: `p2a <0.3, 1, c1#1 x>`.
+    pub text: String,
+    /// The ballot it speaks of, if any: `1.4.1`.
+    pub ballot: Option<String>,
+    /// The slot it speaks of, if any.
+    pub slot: Option<u64>,
+}
+
+/// Something that happened, other than a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// Microseconds since the start of the run.
+    pub at: u64,
+    /// Where: an index into [`Trace::processes`], or `None` for a line across the whole diagram.
+    pub process: Option<usize>,
+    /// `crash`, `restart`, `refused`, `partition`, `heal`, `reconfigure`, `effective`, `decided`,
+    /// `adopted`, `preempted` and `snapshot` have a sign of their own. Between `crash` and the next
+    /// `restart` the process counts as down.
+    pub kind: &'static str,
+    /// What to say about it.
+    pub text: String,
+}
+
+// In the page these are rows, not objects: field names, repeated 50,000 times, would be a third
+// of it.
+
+impl Serialize for Process {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (&self.name, self.role).serialize(serializer)
+    }
+}
+
+impl Serialize for Arrow {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { from, to, sent, received, kind, text, ballot, slot } = self;
+        (from, to, sent, received, kind, text, ballot, slot).serialize(serializer)
+    }
+}
+
+impl Serialize for Mark {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.at, self.process, self.kind, &self.text).serialize(serializer)
+    }
+}
+
+impl Trace {
+    /// The whole page: a file that a browser opens by itself, offline.
+    pub fn to_html(&self) -> String {
+        let title = escape_markup(&self.title);
+        let json = escape_script(&self.to_json());
+        let (before, after) = PAGE.split_once(TRACE).expect("page.html has a place for the run");
+        // The title goes into the page's own text only: the data may well contain its marker.
+        [&before.replace(TITLE, &title), json.as_str(), &after.replace(TITLE, &title)].concat()
+    }
+
+    fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("strings and numbers always have a JSON form")
+    }
+}
+
+/// Text for the inside of an HTML element.
+fn escape_markup(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// JSON for the inside of a `<script>`. In JSON these characters occur within strings only, where
+/// an escape means the same: so no `</script>` or `<!--` can appear, nor a line separator that
+/// older JavaScript refuses.
+fn escape_script(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len() + json.len() / 8);
+    for character in json.chars() {
+        match character {
+            '<' => escaped.push_str("\\u003c"),
+            '\u{2028}' => escaped.push_str("\\u2028"),
+            '\u{2029}' => escaped.push_str("\\u2029"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(name: &str, role: &'static str) -> Process {
+        Process { name: name.to_owned(), role }
+    }
+
+    fn p2a(sent: u64, text: &str) -> Arrow {
+        Arrow {
+            from: 0,
+            to: 1,
+            sent,
+            received: Some(sent + 120),
+            kind: "p2a",
+            text: text.to_owned(),
+            ballot: Some("1.4.1".to_owned()),
+            slot: Some(7),
+        }
+    }
+
+    fn trace(messages: Vec<Arrow>) -> Trace {
+        Trace {
+            title: "three acceptors".to_owned(),
+            processes: vec![process("leader 1", "leader"), process("acceptor 1", "acceptor")],
+            messages,
+            marks: Vec::new(),
+            dropped: 0,
+        }
+    }
+
+    /// What a browser would hand to `JSON.parse`: everything up to the first end tag.
+    fn data(page: &str) -> &str {
+        let (_, rest) = page.split_once("id=\"trace\">").expect("a data block");
+        rest.split_once("</script").expect("an end of the data block").0
+    }
+
+    #[test]
+    fn a_message_becomes_a_row() {
+        let lost = Arrow { received: None, ballot: None, slot: None, ..p2a(5, "ping") };
+        let page = trace(vec![p2a(10, "p2a <1.4.1, 7, x>"), lost]).to_html();
+        assert_eq!(
+            data(&page),
+            "{\"title\":\"three acceptors\",\
+             \"processes\":[[\"leader 1\",\"leader\"],[\"acceptor 1\",\"acceptor\"]],\
+             \"messages\":[[0,1,10,130,\"p2a\",\"p2a \\u003c1.4.1, 7, x>\",\"1.4.1\",7],\
+             [0,1,5,null,\"p2a\",\"ping\",null,null]],\"marks\":[],\"dropped\":0}"
+        );
+    }
+
+    #[test]
+    fn a_mark_becomes_a_row() {
+        let mut trace = trace(Vec::new());
+        trace.dropped = 3;
+        trace.marks = vec![
+            Mark { at: 9, process: Some(1), kind: "crash", text: "kill -9".to_owned() },
+            Mark { at: 12, process: None, kind: "partition", text: "1 | 2 3".to_owned() },
+        ];
+        let page = trace.to_html();
+        assert!(data(&page).ends_with(
+            "\"marks\":[[9,1,\"crash\",\"kill -9\"],[12,null,\"partition\",\"1 | 2 3\"]],\
+             \"dropped\":3}"
+        ));
+    }
+
+    #[test]
+    fn a_message_cannot_break_out_of_the_data() {
+        let evil =
+            "</script><script>alert(1)</script><!-- <!--TITLE--> <!--TRACE--> \u{2028}\u{2029}";
+        let page = trace(vec![p2a(0, evil)]).to_html();
+        let scripts = |text: &str| text.matches("<script").count();
+        assert_eq!(scripts(&page), scripts(PAGE), "a message added a script");
+        assert!(!data(&page).contains(['<', '\u{2028}', '\u{2029}']));
+        let parsed: serde_json::Value = serde_json::from_str(data(&page)).expect("still JSON");
+        assert_eq!(parsed["messages"][0][5], evil, "the text survives, letter by letter");
+    }
+
+    #[test]
+    fn a_title_is_text_not_markup() {
+        let mut trace = trace(Vec::new());
+        trace.title = "a < b & <script>alert(1)</script> \"<!--TRACE-->\"".to_owned();
+        let page = trace.to_html();
+        assert!(page.contains("<title>a &lt; b &amp; &lt;script&gt;alert(1)&lt;/script&gt;"));
+        assert_eq!(page.matches("<script").count(), PAGE.matches("<script").count());
+        let parsed: serde_json::Value = serde_json::from_str(data(&page)).expect("still JSON");
+        assert_eq!(parsed["title"], trace.title);
+    }
+
+    #[test]
+    fn a_run_without_messages_still_makes_a_page() {
+        let page = Trace::default().to_html();
+        assert!(page.starts_with("<!doctype html>"));
+        assert!(page.trim_end().ends_with("</html>"));
+        assert!(data(&page).contains("\"messages\":[]"));
+        assert!(!page.contains(TITLE) && !page.contains(TRACE), "a place was left unfilled");
+    }
+
+    #[test]
+    fn the_page_loads_nothing_from_elsewhere() {
+        for needle in ["http://", "https://", "src=", "@import", "url(", "<link"] {
+            assert!(!PAGE.contains(needle), "page.html contains {needle}");
+        }
+    }
+
+    #[test]
+    fn fifty_thousand_messages_stay_a_small_file() {
+        let text = "p2a <1.4.1, 7, client 3 #12 put(\"key\", \"value\")>";
+        let page = trace((0..50_000).map(|i| p2a(i * 100, text)).collect()).to_html();
+        assert!(PAGE.len() < 80_000, "the page alone is {} bytes", PAGE.len());
+        assert!(page.len() < 6_500_000, "the whole file is {} bytes", page.len());
+    }
+}

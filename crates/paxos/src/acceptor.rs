@@ -1,0 +1,182 @@
+//! The acceptor: the memory of Paxos (section 2.2, Fig. 4).
+//!
+//! An acceptor answers scouts (p1a) and commanders (p2a), and starts nothing by itself. It never
+//! lowers its ballot (A1), accepts only in the ballot that it holds (A2), and forgets nothing
+//! that it accepted (A3), except as sections 4.1 and 4.2 allow: of several pvalues for one slot
+//! only the latest is kept, and slots that enough replicas hold durably are collected.
+//!
+//! What differs from the paper:
+//! * An answer is [`Backed`] by the record that must be on disk before it leaves (E12).
+//! * A p2a with a higher ballot is adopted and accepted in one step, as if the p1a that got lost
+//!   had come first (E5). Accepting without adopting would be unsafe: a lower ballot could
+//!   overwrite the pvalue later.
+//! * A refusal carries no pvalues.
+//! * A p1b comes in parts, and starts at the slot that the leader asks for (E36, E37).
+
+use alloc::vec::Vec;
+
+use crate::{
+    effect::{Backed, Record},
+    invariant,
+    message::{P1b, P2b, Vote},
+    ring::Ring,
+    types::{Ballot, Decree, PValue, Slot},
+};
+
+/// Most pvalues in one p1b.
+const P1B_PVALUES_MAX: usize = 1024;
+/// Most bytes of operations in one p1b, unless a single pvalue has more.
+const P1B_BYTES_MAX: usize = 1 << 20;
+
+/// The paper's acceptor α.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Acceptor {
+    /// The ballot adopted last.
+    ballot_num: Ballot,
+    /// The latest pvalue of each slot that has not been collected.
+    accepted: Ring<(Ballot, Decree)>,
+    /// The highest slot that was ever accepted or collected.
+    highest: Slot,
+}
+
+impl Default for Acceptor {
+    fn default() -> Self {
+        Self {
+            ballot_num: Ballot::BOTTOM,
+            accepted: Ring::new(Slot::FIRST),
+            highest: Slot(Slot::FIRST.0 - 1),
+        }
+    }
+}
+
+impl Acceptor {
+    /// Case p1a: adopt `ballot` if it is higher, and report what was accepted from `first` on.
+    pub fn p1a(&mut self, ballot: Ballot, first: Slot) -> Backed<P1b> {
+        let record = (ballot > self.ballot_num).then(|| self.adopt(ballot));
+        let adopted = ballot == self.ballot_num;
+        let (accepted, rest) = if adopted { self.report(first) } else { (Vec::new(), None) };
+        let gc_slot = self.gc_slot();
+        let answer = P1b { asked: ballot, held: self.ballot_num, first, rest, gc_slot, accepted };
+        Backed { record, answer }
+    }
+
+    /// Case p2a: accept `pvalue` unless a higher ballot is held.
+    #[inline]
+    pub fn p2a(&mut self, pvalue: PValue) -> Backed<P2b> {
+        let PValue { slot, ballot: asked, .. } = pvalue;
+        let answer = |vote| P2b { slot, asked, vote };
+        if !self.accepted.has_room(slot) {
+            return Backed { record: None, answer: answer(Vote::Collected(self.gc_slot())) };
+        }
+        if asked < self.ballot_num {
+            return Backed { record: None, answer: answer(Vote::Preempted(self.ballot_num)) };
+        }
+        Backed { record: self.accept(pvalue), answer: answer(Vote::Accepted) }
+    }
+
+    /// Forgets everything below `slot`, which enough replicas hold durably (section 4.2).
+    pub fn collect(&mut self, slot: Slot) -> Option<Record> {
+        if slot <= self.gc_slot() {
+            return None;
+        }
+        self.accepted.advance(slot);
+        self.highest = self.highest.max(Slot(slot.0 - 1));
+        Some(Record::Collected(slot))
+    }
+
+    /// Replays a record of an earlier life, through the transitions that made it.
+    pub fn replay(&mut self, record: Record) {
+        match record {
+            Record::Adopted(ballot) => drop(self.adopt(ballot)),
+            Record::Accepted(pvalue) => drop(self.accept(pvalue)),
+            Record::Collected(slot) => drop(self.collect(slot)),
+            Record::Started(_) | Record::Campaigned(_) => {}
+        }
+    }
+
+    /// The fewest records from which this acceptor can be replayed: what a log may be
+    /// rewritten to once the slots below [`Acceptor::gc_slot`] have been collected.
+    pub fn checkpoint(&self) -> impl Iterator<Item = Record> {
+        let collected = (self.gc_slot() > Slot::FIRST).then(|| Record::Collected(self.gc_slot()));
+        let mut pvalues: Vec<PValue> = self.pvalues(self.gc_slot()).collect();
+        pvalues.sort_by_key(|pvalue| pvalue.ballot); // Replayed ballots must not fall (A1).
+        let held = pvalues.last().map_or(Ballot::BOTTOM, |pvalue| pvalue.ballot);
+        let adopted = (self.ballot_num > held).then_some(Record::Adopted(self.ballot_num));
+        collected.into_iter().chain(pvalues.into_iter().map(Record::Accepted)).chain(adopted)
+    }
+
+    /// The ballot adopted last.
+    #[must_use]
+    pub fn ballot_num(&self) -> Ballot {
+        self.ballot_num
+    }
+
+    /// Everything below this slot has been collected.
+    #[inline]
+    #[must_use]
+    pub fn gc_slot(&self) -> Slot {
+        self.accepted.base()
+    }
+
+    /// No slot above this one was ever accepted or collected here; for reads (E42).
+    #[must_use]
+    pub fn highest(&self) -> Slot {
+        self.highest
+    }
+
+    /// The decree accepted in `slot` under `ballot`, if that is the latest one there.
+    #[inline]
+    #[must_use]
+    pub fn accepted(&self, slot: Slot, ballot: Ballot) -> Option<&Decree> {
+        let (held, decree) = self.accepted.get(slot)?;
+        (*held == ballot).then_some(decree)
+    }
+
+    fn pvalues(&self, from: Slot) -> impl Iterator<Item = PValue> {
+        self.accepted.iter_from(from).map(|(slot, (ballot, decree))| PValue {
+            ballot: *ballot,
+            slot,
+            decree: decree.clone(),
+        })
+    }
+
+    /// The pvalues from `first` on, as many as one message may carry, and the slot of the rest.
+    fn report(&self, first: Slot) -> (Vec<PValue>, Option<Slot>) {
+        let mut weight = 0;
+        let mut report = Vec::new();
+        for pvalue in self.pvalues(first) {
+            weight += pvalue.decree.weight();
+            let full = report.len() == P1B_PVALUES_MAX || weight > P1B_BYTES_MAX;
+            if full && !report.is_empty() {
+                return (report, Some(pvalue.slot));
+            }
+            report.push(pvalue);
+        }
+        (report, None)
+    }
+
+    fn adopt(&mut self, ballot: Ballot) -> Record {
+        invariant!(A1, ballot > self.ballot_num, "adopting {ballot}, holding {}", self.ballot_num);
+        self.ballot_num = ballot;
+        Record::Adopted(ballot)
+    }
+
+    /// `None` if it has been accepted before.
+    #[inline]
+    fn accept(&mut self, pvalue: PValue) -> Option<Record> {
+        let PValue { ballot, slot, decree } = &pvalue;
+        invariant!(A1, *ballot >= self.ballot_num, "accepting {pvalue} below {}", self.ballot_num);
+        self.ballot_num = *ballot;
+        if let Some((held, kept)) = self.accepted.get(*slot) {
+            invariant!(A3, held <= ballot, "{pvalue} would overwrite ballot {held}");
+            if held == ballot {
+                invariant!(A4, kept == decree, "two decrees in one ballot and slot: {pvalue}");
+                return None; // Repeated: answered again, not persisted again.
+            }
+        }
+        invariant!(A2, *ballot == self.ballot_num, "accepting {pvalue}");
+        self.accepted.insert(*slot, (*ballot, decree.clone()));
+        self.highest = self.highest.max(*slot);
+        Some(Record::Accepted(pvalue))
+    }
+}

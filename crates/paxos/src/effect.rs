@@ -1,0 +1,170 @@
+//! What a process asks of its owner (section 4.3): the whole contract with the outside.
+//!
+//! The owner carries out effects in the order in which they come:
+//!
+//! ```text
+//! loop {
+//!     for everything that has arrived { node.step(...) }       // or request, tick, read
+//!     node.flush(...)                                          // propose what has piled up
+//!     for effect in outbox.drain() {
+//!         Persist(record)          => append the record to the log
+//!         Send(to, message)        => send it now
+//!         SendWhenDurable(..)      => send it once all that was appended before is on disk
+//!         Respond(response)        => answer the client
+//!         ReadReady(id)            => evaluate the read now, before the next step
+//!         Retired(config)          => its processes that are in no later one may stop
+//!     }
+//!     sync the log if anything was appended; then send what waited for it
+//! }
+//! ```
+//!
+//! A `SendWhenDurable` may go to the process itself: its own vote waits for its own disk.
+
+use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
+
+use crate::{
+    message::Message,
+    reconfig::Config,
+    types::{Ballot, ClientId, NodeId, PValue, Payload, Slot},
+};
+
+/// What must survive a crash. Replayed in order, through the same transitions that made it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Record {
+    /// The process starts its life of this number; lives are numbered from 1.
+    Started(u32),
+    /// The leader uses this ballot, and never again (E13).
+    Campaigned(Ballot),
+    /// The acceptor has adopted this ballot.
+    Adopted(Ballot),
+    /// The acceptor has adopted this pvalue's ballot and accepted the pvalue.
+    Accepted(PValue),
+    /// The acceptor has collected everything below this slot.
+    Collected(Slot),
+}
+
+/// What became of a client's command.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Performed, with this result. The paper's response(cid, result).
+    Done(Payload),
+    /// The session is too old to tell whether the command was performed.
+    Expired,
+    /// Not taken: too much is waiting. This process will not propose it; trying again is safe.
+    Busy,
+}
+
+/// The paper's response.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Response {
+    /// Whose command it was.
+    pub client: ClientId,
+    /// Which command.
+    pub cid: u64,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// One thing to do. See the module's documentation for the loop that does it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// Append to the durable log. The owner may sync many at once.
+    Persist(Record),
+    /// Send now.
+    Send(NodeId, Message),
+    /// Send once every earlier [`Effect::Persist`] of this process is on disk, and not before.
+    SendWhenDurable(NodeId, Message),
+    /// Answer a client.
+    Respond(Response),
+    /// The read of this number may be evaluated on the state as it is now (section 4.5).
+    ReadReady(u64),
+    /// Every slot of this configuration is decided and durable at enough replicas. Its
+    /// processes that belong to no later configuration may stop for good (trap E27).
+    Retired(Arc<Config>),
+}
+
+/// Where roles put their effects.
+#[derive(Debug)]
+pub struct Outbox {
+    me: NodeId,
+    effects: Vec<Effect>,
+    /// Messages between roles of one node: they do not leave it.
+    local: VecDeque<Message>,
+}
+
+impl Outbox {
+    /// The outbox of process `me`.
+    #[must_use]
+    pub fn new(me: NodeId) -> Self {
+        Self { me, effects: Vec::new(), local: VecDeque::new() }
+    }
+
+    /// The effects so far, in order; the outbox is empty afterwards.
+    pub fn drain(&mut self) -> impl Iterator<Item = Effect> {
+        self.effects.drain(..)
+    }
+
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.effects.is_empty()
+    }
+
+    #[inline]
+    pub(crate) fn send(&mut self, to: NodeId, message: Message) {
+        if to == self.me {
+            self.local.push_back(message);
+        } else {
+            self.effects.push(Effect::Send(to, message));
+        }
+    }
+
+    #[inline]
+    pub(crate) fn send_when_durable(&mut self, to: NodeId, message: Message) {
+        self.effects.push(Effect::SendWhenDurable(to, message));
+    }
+
+    #[inline]
+    pub(crate) fn persist(&mut self, record: Record) {
+        self.effects.push(Effect::Persist(record));
+    }
+
+    #[inline]
+    pub(crate) fn respond(&mut self, client: ClientId, cid: u64, outcome: Outcome) {
+        self.effects.push(Effect::Respond(Response { client, cid, outcome }));
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    /// The next message from one role of this node to another.
+    #[inline]
+    pub(crate) fn next_local(&mut self) -> Option<Message> {
+        self.local.pop_front()
+    }
+}
+
+/// An acceptor's answer with the record that backs it. The answer cannot leave before the
+/// record is on disk, and neither does a repeated answer, whose record was made earlier: it
+/// waits for *all* earlier records of the process (trap E12).
+#[must_use = "a ballot paper that is not cast is lost, and so is its record"]
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Backed<M> {
+    /// What must be on disk first; `None` if nothing changed.
+    pub record: Option<Record>,
+    /// What is answered then.
+    pub answer: M,
+}
+
+impl<M> Backed<M> {
+    /// Puts the record, then the answer that waits for it, into `out`.
+    #[inline]
+    pub fn cast(self, to: NodeId, wrap: impl FnOnce(M) -> Message, out: &mut Outbox) {
+        if let Some(record) = self.record {
+            out.persist(record);
+        }
+        out.send_when_durable(to, wrap(self.answer));
+    }
+}

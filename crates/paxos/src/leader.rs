@@ -1,0 +1,492 @@
+//! The leader: proposals, and the scouts and commanders that get them chosen (section 2.4, Fig. 7).
+//!
+//! What differs from the paper:
+//! * A leader does not scout whenever it is preempted; [`liveness`](crate::liveness) says when to
+//!   [`campaign`](Leader::campaign) (section 3).
+//! * Scouts and commanders are values that the leader owns.
+//! * Phase 1 covers ranges of slots: one for each configuration that governs slots still open,
+//!   all under one ballot (E26). A range is added when a reconfiguration becomes known, and when
+//!   it turns out that slots below the first are open after all.
+//! * Only slots whose configuration is known are commanded; others wait (E26).
+//! * A decided slot is not commanded again (E36), and the decision is told to whoever proposes
+//!   for that slot once more (E4). It is forgotten when enough replicas have performed it.
+//! * Holes below the highest slot in use become no-ops (E11).
+//! * A passive leader keeps no proposals: it forwards them, once (E38).
+
+use alloc::{sync::Arc, vec::Vec};
+
+use crate::{
+    commander::Commander,
+    effect::{Outbox, Record},
+    invariant,
+    message::{Message, P1b, P2b, Progress, Propose, Vote},
+    quorum::Verdict,
+    reconfig::{Config, Schedule},
+    ring::Ring,
+    scout::{Adopted, Scout},
+    types::{Ballot, Decree, NodeId, PValue, Slot},
+};
+
+/// Most commanders that ask again at one time.
+const RESEND_MAX: usize = 64;
+
+/// The paper's leader λ.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Leader {
+    id: NodeId,
+    incarnation: u32,
+    /// The ballot used last.
+    ballot_num: Ballot,
+    /// The highest ballot heard of.
+    highest: Ballot,
+    /// Whether `ballot_num` has not been preempted. The paper's `active` says in addition that
+    /// phase 1 is done, which is known here for each range of slots.
+    leading: bool,
+    /// Phase 1, by ranges of slots that do not overlap.
+    phases: Vec<Phase>,
+    /// The paper's proposals, from the first slot on that may not have been performed by enough
+    /// replicas.
+    proposals: Ring<Proposal>,
+    schedule: Schedule,
+    /// The configurations of all slots below this one are known.
+    known: Slot,
+    /// How far each replica said it was, last.
+    reports: Vec<(NodeId, Progress)>,
+    /// Everything below this slot is durable at enough replicas.
+    collected: Slot,
+    /// Everything below this slot was dropped from `proposals` at some time under this ballot.
+    forgotten: Slot,
+    /// Counts rounds of asking again.
+    round: u64,
+    /// Holes below this slot have been there for a whole round.
+    holes: Slot,
+}
+
+/// Phase 1 for the slots from `first` up to `end` that one configuration governs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Phase {
+    first: Slot,
+    end: Option<Slot>,
+    config: Arc<Config>,
+    /// `None` once adopted.
+    scout: Option<Scout>,
+}
+
+impl Phase {
+    #[inline]
+    fn covers(&self, slot: Slot) -> bool {
+        slot >= self.first && self.end.is_none_or(|end| slot < end)
+    }
+}
+
+/// What the leader knows of a slot.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Proposal {
+    /// Proposed; phase 1 is not done, or the slot's configuration is not known.
+    Waiting(Decree),
+    /// In phase 2.
+    Commanded(Commander),
+    /// Chosen. Only here does the leader know that; a proposal may never have been chosen (E4).
+    Decided(PValue),
+}
+
+/// What happened that [`liveness`](crate::liveness) should know of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A majority adopted our ballot.
+    Adopted,
+    /// A decree was chosen in our ballot.
+    Chosen,
+    /// An acceptor holds this higher ballot.
+    Preempted(Ballot),
+}
+
+impl Leader {
+    /// A leader in its `incarnation`-th life, which has used no ballot above `used` before.
+    #[must_use]
+    pub fn new(id: NodeId, incarnation: u32, used: Ballot, schedule: Schedule) -> Self {
+        let known = Slot::FIRST.plus(schedule.window());
+        Self {
+            id,
+            incarnation,
+            ballot_num: used,
+            highest: used,
+            leading: false,
+            phases: Vec::new(),
+            proposals: Ring::new(Slot::FIRST),
+            schedule,
+            known,
+            reports: Vec::new(),
+            collected: Slot::FIRST,
+            forgotten: Slot::FIRST,
+            round: 0,
+            holes: Slot::FIRST,
+        }
+    }
+
+    /// Starts phase 1 of a ballot that is higher than any heard of: the paper's spawn(Scout).
+    pub fn campaign(&mut self, out: &mut Outbox) {
+        let round = self.highest.round.max(self.ballot_num.round) + 1;
+        if round > Ballot::ROUND_MAX {
+            return;
+        }
+        let ballot = Ballot { round, leader: self.id, incarnation: self.incarnation };
+        invariant!(C1, ballot > self.ballot_num, "ballot {ballot} would be used twice");
+        self.resign();
+        self.ballot_num = ballot;
+        self.highest = ballot;
+        self.leading = true;
+        self.forgotten = self.proposals.base();
+        out.persist(Record::Campaigned(ballot));
+        self.cover(out);
+    }
+
+    /// Case propose. While passive, the proposal goes to the leader that is followed.
+    #[inline]
+    pub fn propose(
+        &mut self,
+        from: NodeId,
+        propose: Propose,
+        followed: Option<NodeId>,
+        out: &mut Outbox,
+    ) {
+        if !self.leading {
+            let to = followed.filter(|&to| to != self.id && !propose.forwarded);
+            if let Some(to) = to {
+                out.send(to, Message::Propose(Propose { forwarded: true, ..propose }));
+            }
+            return;
+        }
+        let Propose { slot, decree, epoch, .. } = propose;
+        if self.schedule.at(slot).epoch != epoch {
+            if epoch > self.schedule.latest().epoch {
+                out.send(from, Message::AskSchedule);
+            }
+            return;
+        }
+        if !self.proposals.has_room(slot) {
+            return;
+        }
+        match self.proposals.get(slot) {
+            None => {
+                self.command(slot, decree, out);
+                self.know(slot.next(), out);
+            }
+            Some(Proposal::Decided(PValue { ballot, decree, .. })) => {
+                let (ballot, decree) = (*ballot, Some(decree.clone()));
+                out.send(from, Message::Decision { slot, ballot, decree });
+            }
+            Some(Proposal::Waiting(_) | Proposal::Commanded(_)) => {
+                self.know(slot.next(), out);
+            }
+        }
+    }
+
+    /// Case p1b, and then case adopted.
+    pub fn p1b(&mut self, from: NodeId, p1b: P1b, out: &mut Outbox) -> Option<Event> {
+        if p1b.held > self.ballot_num {
+            return self.preempted(p1b.held);
+        }
+        // `adopted` must be about the ballot in use (E33): phases are dropped with their ballot,
+        // and a scout refuses answers to other ballots than its own.
+        let i = self.phases.iter().position(|phase| phase.covers(p1b.first))?;
+        match self.phases[i].scout.as_mut()?.p1b(from, p1b, out) {
+            Verdict::Waiting => None,
+            Verdict::Preempted(held) => self.preempted(held),
+            Verdict::Won(adopted) => Some(self.adopted(i, adopted, out)),
+        }
+    }
+
+    /// Case p2b, and then case decision.
+    #[inline]
+    pub fn p2b(&mut self, from: NodeId, p2b: P2b, out: &mut Outbox) -> Option<Event> {
+        match p2b.vote {
+            Vote::Preempted(held) if held > self.ballot_num => return self.preempted(held),
+            Vote::Collected(gc_slot) => self.collect(gc_slot, out),
+            Vote::Preempted(_) | Vote::Accepted => {}
+        }
+        let Some(Proposal::Commanded(commander)) = self.proposals.get_mut(p2b.slot) else {
+            return None;
+        };
+        if p2b.asked != commander.pvalue.ballot {
+            return None; // To an earlier commander of this slot.
+        }
+        match commander.p2b(from, p2b.vote) {
+            Verdict::Waiting => None,
+            Verdict::Preempted(held) => self.preempted(held),
+            Verdict::Won(()) => {
+                self.decided(p2b.slot, out);
+                Some(Event::Chosen)
+            }
+        }
+    }
+
+    /// Case preempted. A stale one must not make an active leader passive (E10).
+    pub fn preempted(&mut self, held: Ballot) -> Option<Event> {
+        self.highest = self.highest.max(held);
+        if held <= self.ballot_num || !self.leading {
+            return None;
+        }
+        self.resign();
+        Some(Event::Preempted(held))
+    }
+
+    /// A replica's report: what it has performed need not be commanded again (E36), and it knows
+    /// the configurations of the slots below slot_out + WINDOW.
+    #[inline]
+    pub fn slot_out(&mut self, from: NodeId, progress: Progress, out: &mut Outbox) {
+        let latest = self.schedule.latest().epoch;
+        if progress.epoch > latest {
+            out.send(from, Message::AskSchedule);
+        } else if progress.epoch == latest {
+            self.know(progress.slot_out.plus(self.schedule.window()), out);
+        }
+        let place = self.reports.iter().position(|(replica, _)| *replica == from);
+        match place {
+            Some(place) => self.reports[place].1 = progress,
+            None if self.is_replica(from) => self.reports.push((from, progress)),
+            None => return,
+        }
+        if from == self.id && progress.slot_out >= self.proposals.base() {
+            // This node's replica lives and dies with its leader: it alone is enough.
+            return self.forget(progress.slot_out);
+        }
+        self.weigh_reports(out);
+    }
+
+    /// Configurations, from a replica.
+    pub fn learn_schedule(&mut self, schedule: &Schedule, out: &mut Outbox) {
+        self.schedule.extend(schedule);
+        self.cover(out);
+    }
+
+    /// Asks again whoever has not answered, and fills holes that have been there for a while.
+    pub fn resend(&mut self, out: &mut Outbox) {
+        self.round += 1;
+        let (round, mut budget) = (self.round, RESEND_MAX);
+        self.phases.iter().filter_map(|phase| phase.scout.as_ref()).for_each(|s| s.resend(out));
+        let mut slot = self.proposals.base();
+        while slot < self.proposals.end() {
+            match self.proposals.get_mut(slot) {
+                Some(Proposal::Commanded(commander)) if commander.asked + 1 < round => {
+                    commander.resend(round, out);
+                    budget -= 1;
+                }
+                None if self.leading && slot < self.holes => {
+                    self.command(slot, Decree::noop(), out);
+                }
+                Some(_) | None => {}
+            }
+            if budget == 0 {
+                break;
+            }
+            slot = slot.next();
+        }
+        self.holes = self.proposals.end();
+    }
+
+    /// The ballot used last.
+    #[must_use]
+    pub fn ballot_num(&self) -> Ballot {
+        self.ballot_num
+    }
+
+    /// Whether the ballot has not been preempted since the campaign.
+    #[inline]
+    #[must_use]
+    pub fn leading(&self) -> bool {
+        self.leading
+    }
+
+    /// The paper's `active`: phase 1 is done for every slot that this leader may command.
+    #[must_use]
+    pub fn active(&self) -> bool {
+        self.leading && self.phases.iter().all(|phase| phase.scout.is_none())
+    }
+
+    /// The configurations that this leader knows.
+    #[must_use]
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// The configuration of the first slot that may be open.
+    #[must_use]
+    pub fn config(&self) -> &Arc<Config> {
+        self.schedule.at(self.proposals.base())
+    }
+
+    fn is_replica(&self, id: NodeId) -> bool {
+        let mut configs = self.schedule.entries.iter();
+        configs.any(|(_, config)| config.members.replicas.contains(&id))
+    }
+
+    fn resign(&mut self) {
+        self.leading = false;
+        self.phases.clear();
+        self.proposals.retain(|proposal| matches!(proposal, Proposal::Decided(_)));
+    }
+
+    /// Starts phase 1 wherever slots are open, this leader may lead, and it has not begun.
+    fn cover(&mut self, out: &mut Outbox) {
+        if !self.leading {
+            return;
+        }
+        for (first, end, config) in self.schedule.ranges(self.proposals.base()) {
+            let epoch = config.epoch;
+            let same = |phase: &&mut Phase| phase.config.epoch == epoch;
+            let mut covered = None::<Slot>;
+            for phase in self.phases.iter_mut().filter(same) {
+                phase.end = phase.end.into_iter().chain(end).min();
+                covered = covered.into_iter().chain([phase.first]).min();
+            }
+            if config.leads(self.id) && covered.is_none_or(|covered| covered > first) {
+                let end = covered.or(end);
+                let scout = Scout::spawn(self.ballot_num, (first, end), config.clone(), out);
+                self.phases.push(Phase { first, end, config: config.clone(), scout: Some(scout) });
+            }
+        }
+        if self.phases.is_empty() {
+            self.resign(); // No configuration wants this leader.
+        }
+    }
+
+    /// Case adopted, for one range of slots: proposals := proposals ◁ pmax, and a commander for
+    /// each. This is where C2 is kept: whatever a majority may already have chosen is proposed
+    /// again.
+    fn adopted(&mut self, i: usize, adopted: Adopted, out: &mut Outbox) -> Event {
+        self.phases[i].scout = None;
+        let (first, end) = (self.phases[i].first, self.phases[i].end);
+        self.collect(adopted.gc_slot, out);
+        let first = first.max(self.proposals.base());
+        let within = |slot: Slot| slot >= first && end.is_none_or(|end| slot < end);
+        let mut highest = first;
+        for (slot, (ballot, decree)) in adopted.pmax.into_iter().filter(|(slot, _)| within(*slot)) {
+            invariant!(C2, self.proposals.has_room(slot), "slot {slot} reported by an acceptor");
+            highest = slot;
+            match self.proposals.get(slot) {
+                Some(Proposal::Commanded(Commander { pvalue, .. }) | Proposal::Decided(pvalue)) => {
+                    let same = ballot != pvalue.ballot || decree == pvalue.decree;
+                    invariant!(C1, same, "two decrees for ballot {ballot} and slot {slot}");
+                }
+                Some(Proposal::Waiting(_)) | None => {
+                    let reused = ballot == self.ballot_num && slot >= self.forgotten;
+                    invariant!(C1, !reused, "ballot {ballot} was used before, in slot {slot}");
+                    self.proposals.insert(slot, Proposal::Waiting(decree));
+                }
+            }
+        }
+        let mut slot = first;
+        while slot < self.proposals.end() && end.is_none_or(|end| slot < end) {
+            if self.proposals.get(slot).is_none() && slot < highest {
+                self.proposals.insert(slot, Proposal::Waiting(Decree::noop()));
+            }
+            if let Some(Proposal::Waiting(decree)) = self.proposals.get(slot) {
+                self.command(slot, decree.clone(), out);
+            }
+            slot = slot.next();
+        }
+        Event::Adopted
+    }
+
+    /// Spawns a commander if phase 1 is done for the slot and its configuration is known.
+    #[inline]
+    fn command(&mut self, slot: Slot, decree: Decree, out: &mut Outbox) {
+        let adopted = |phase: &&Phase| phase.covers(slot) && phase.scout.is_none();
+        let ready = self.phases.iter().find(adopted).filter(|_| slot < self.known);
+        let Some(phase) = ready else {
+            self.proposals.insert(slot, Proposal::Waiting(decree));
+            return;
+        };
+        let pvalue = PValue { ballot: self.ballot_num, slot, decree };
+        let commander = Commander::spawn(pvalue, phase.config.clone(), self.round, out);
+        self.proposals.insert(slot, Proposal::Commanded(commander));
+    }
+
+    /// Tells the replicas. Newer ones than the slot's own are told as well (E31).
+    #[inline]
+    fn decided(&mut self, slot: Slot, out: &mut Outbox) {
+        let Some(proposal) = self.proposals.get_mut(slot) else { return };
+        let Proposal::Commanded(Commander { pvalue, config, .. }) = proposal else { return };
+        let (pvalue, config) = (pvalue.clone(), config.clone());
+        for &replica in &config.members.replicas {
+            tell(replica, &pvalue, config.acceptor(replica).is_some(), out);
+        }
+        let latest = self.schedule.latest();
+        if latest.epoch != config.epoch {
+            let new = latest.members.replicas.iter();
+            for &replica in new.filter(|id| !config.members.replicas.contains(id)) {
+                tell(replica, &pvalue, false, out);
+            }
+        }
+        *proposal = Proposal::Decided(pvalue);
+    }
+
+    /// The configurations of all slots below `until` are known.
+    #[inline]
+    fn know(&mut self, until: Slot, out: &mut Outbox) {
+        if until <= self.known {
+            return;
+        }
+        let mut slot = core::mem::replace(&mut self.known, until).max(self.proposals.base());
+        while slot < until.min(self.proposals.end()) {
+            if let Some(Proposal::Waiting(decree)) = self.proposals.get(slot) {
+                self.command(slot, decree.clone(), out);
+            }
+            slot = slot.next();
+        }
+    }
+
+    /// Everything below `slot` has been performed by enough replicas.
+    #[inline]
+    fn forget(&mut self, slot: Slot) {
+        self.proposals.advance(slot);
+        self.forgotten = self.forgotten.max(slot);
+        let base = self.proposals.base();
+        self.phases.retain(|phase| phase.end.is_none_or(|end| end > base));
+    }
+
+    /// Everything below `slot` is durable at enough replicas.
+    fn collect(&mut self, slot: Slot, out: &mut Outbox) {
+        if slot > self.collected {
+            self.collected = slot;
+            self.weigh_reports(out);
+        }
+    }
+
+    /// Decides from the replicas' reports which slots need no more commanding. Should they turn
+    /// out to have lost decisions, phase 1 is extended downwards.
+    fn weigh_reports(&mut self, out: &mut Outbox) {
+        let config = self.schedule.latest();
+        self.collected = self.collected.max(self.rank(config, |progress| progress.durable));
+        let performed = self.rank(config, |progress| progress.slot_out);
+        let own = self.reports.iter().find(|(replica, _)| *replica == self.id);
+        let own = own.map_or(Slot::FIRST, |(_, progress)| progress.slot_out);
+        let base = performed.max(own).max(self.collected);
+        if base < self.proposals.base() {
+            self.proposals.retreat(base);
+            self.cover(out);
+        } else {
+            self.forget(base);
+        }
+        drop(self.schedule.forget(self.collected));
+    }
+
+    /// The slot that f + 1 replicas have reached, so that one of them outlives f crashes.
+    fn rank(&self, config: &Config, of: impl Fn(&Progress) -> Slot) -> Slot {
+        let replicas = &config.members.replicas;
+        let report = |id: &NodeId| self.reports.iter().find(|(replica, _)| replica == id);
+        let reached = |id: &NodeId| report(id).map_or(Slot::FIRST, |(_, progress)| of(progress));
+        let mut reached: Vec<Slot> = replicas.iter().map(reached).collect();
+        reached.sort_unstable_by(|a, b| b.cmp(a));
+        reached[config.members.tolerates().min(reached.len() - 1)]
+    }
+}
+
+/// A replica whose node was asked to accept the pvalue finds the decree in its acceptor.
+#[inline]
+fn tell(replica: NodeId, pvalue: &PValue, accepts: bool, out: &mut Outbox) {
+    let PValue { ballot, slot, decree } = pvalue;
+    let decree = (!accepts).then(|| decree.clone());
+    out.send(replica, Message::Decision { slot: *slot, ballot: *ballot, decree });
+}

@@ -1,0 +1,212 @@
+//! When to act (section 3): the only module that sees time.
+//!
+//! Nothing here can hurt safety. It may urge a leader to campaign too early or too late; the other
+//! modules answer for the consequences without ever reading a clock.
+//!
+//! A passive leader watches the active one and campaigns when it has been silent for too long.
+//! How long that is adapts: being preempted doubles it, each chosen decree takes a little off,
+//! down to a floor (the paper's AIMD).
+//!
+//! What differs from the paper: leaders are not pinged. An active leader sends heartbeats, but
+//! only while a quorum of acceptors, disks included, answers it; a leader that cannot commit
+//! falls silent and is replaced. A passive leader passes on that it hears the active one, so that
+//! a neighbour who is merely cut off from that leader does not take over; and it campaigns only
+//! if it can reach a quorum itself (quorum-connectedness, after Omni-Paxos, EuroSys 2023).
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::{
+    reconfig::Config,
+    types::{Ballot, NodeId},
+};
+
+/// Time since the process started. Given, never read.
+pub type Time = Duration;
+
+/// How long things may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Timing {
+    /// Between two heartbeats.
+    pub heartbeat: Time,
+    /// Between two rounds of asking again whoever has not answered.
+    pub resend: Time,
+    /// The least time of silence after which a leader is replaced.
+    pub patience_min: Time,
+    /// The longest time of silence after which a leader is replaced.
+    pub patience_max: Time,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            heartbeat: Time::from_millis(20),
+            resend: Time::from_millis(50),
+            patience_min: Time::from_millis(150),
+            patience_max: Time::from_secs(10),
+        }
+    }
+}
+
+/// What it is time for.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(crate) struct Urges {
+    /// To ask acceptors whether they are there, and to say who leads.
+    pub(crate) heartbeat: bool,
+    /// To ask again whoever has not answered.
+    pub(crate) resend: bool,
+    /// To start a new ballot.
+    pub(crate) campaign: bool,
+}
+
+/// One process's sense of time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Liveness {
+    timing: Timing,
+    /// The state of the jitter: given, and stirred.
+    seed: u64,
+    now: Time,
+    next_heartbeat: Time,
+    next_resend: Time,
+    /// The highest ballot whose leader was heard of.
+    followed: Ballot,
+    /// When that was, directly or through others.
+    heard_at: Time,
+    /// When that leader itself was heard.
+    heard_directly: Option<Time>,
+    /// The silence after which to campaign; grows and shrinks.
+    patience: Time,
+    /// A random part of the patience, so that not all campaign at once.
+    jitter: Time,
+    /// When acceptors answered last.
+    pongs: Vec<(NodeId, Time)>,
+}
+
+impl Liveness {
+    /// What a chosen decree takes off the patience.
+    const DECREASE: Time = Time::from_millis(1);
+
+    /// `seed` should differ between processes, and between the lives of one.
+    #[must_use]
+    pub fn new(timing: Timing, seed: u64) -> Self {
+        let mut this = Self {
+            timing,
+            seed,
+            now: Time::ZERO,
+            next_heartbeat: Time::ZERO,
+            next_resend: timing.resend,
+            followed: Ballot::BOTTOM,
+            heard_at: Time::ZERO,
+            heard_directly: None,
+            patience: timing.patience_min,
+            jitter: Time::ZERO,
+            pongs: Vec::new(),
+        };
+        this.draw_jitter();
+        this
+    }
+
+    /// Time has passed. It never goes back here, whatever the caller says.
+    #[inline]
+    pub fn pass(&mut self, now: Time) {
+        self.now = self.now.max(now);
+    }
+
+    /// When to ask again what it is time for.
+    #[must_use]
+    pub fn deadline(&self) -> Time {
+        self.next_heartbeat.min(self.next_resend)
+    }
+
+    /// The leader of this ballot was heard, directly or through another leader. True if that
+    /// means to follow another leader than before.
+    #[inline]
+    pub(crate) fn heard(&mut self, ballot: Ballot, directly: bool) -> bool {
+        if ballot < self.followed {
+            return false;
+        }
+        let other = ballot.leader != self.followed.leader;
+        if ballot != self.followed {
+            self.heard_directly = None;
+        }
+        self.followed = ballot;
+        self.heard_at = self.now;
+        if directly {
+            self.heard_directly = Some(self.now);
+        }
+        other
+    }
+
+    /// Our ballot was preempted: be more patient.
+    pub(crate) fn preempted(&mut self, by: Ballot) {
+        self.patience = (self.patience * 2).min(self.timing.patience_max);
+        self.draw_jitter();
+        self.heard(by, false);
+    }
+
+    /// A decree was chosen in our ballot: be a little less patient.
+    #[inline]
+    pub(crate) fn chosen(&mut self) {
+        if self.patience > self.timing.patience_min {
+            let less = self.patience.saturating_sub(Self::DECREASE);
+            self.patience = less.max(self.timing.patience_min);
+        }
+    }
+
+    /// An acceptor has answered a ping; it and its disk are there.
+    pub(crate) fn pong(&mut self, from: NodeId) {
+        match self.pongs.iter_mut().find(|(acceptor, _)| *acceptor == from) {
+            Some((_, at)) => *at = self.now,
+            None => self.pongs.push((from, self.now)),
+        }
+    }
+
+    /// Whether a quorum of the configuration's acceptors answers.
+    pub(crate) fn connected(&mut self, config: &Config) -> bool {
+        self.pongs.retain(|(acceptor, _)| config.acceptor(*acceptor).is_some());
+        let horizon = self.timing.patience_min;
+        let fresh = self.pongs.iter().filter(|(_, at)| self.now - *at <= horizon).count();
+        let quorums = config.members.quorums;
+        fresh >= quorums.phase1.max(quorums.phase2) as usize
+    }
+
+    /// The leader that was heard last, directly or not.
+    #[inline]
+    pub(crate) fn followed(&self) -> Ballot {
+        self.followed
+    }
+
+    /// Whether the followed leader itself has been heard lately.
+    pub(crate) fn hears(&self) -> bool {
+        self.heard_directly.is_some_and(|at| self.now - at <= self.timing.patience_min)
+    }
+
+    /// What it is time for. `may_campaign`: this process is a leader, and passive.
+    pub(crate) fn urges(&mut self, may_campaign: bool, config: &Config) -> Urges {
+        let heartbeat = self.now >= self.next_heartbeat;
+        if heartbeat {
+            self.next_heartbeat = self.now + self.timing.heartbeat;
+        }
+        let resend = self.now >= self.next_resend;
+        if resend {
+            self.next_resend = self.now + self.timing.resend;
+        }
+        let silent = self.now >= self.heard_at + self.patience + self.jitter;
+        let campaign = may_campaign && silent && self.connected(config);
+        if campaign {
+            self.heard_at = self.now;
+            self.draw_jitter();
+        }
+        Urges { heartbeat, resend, campaign }
+    }
+
+    /// A new jitter, up to the patience. The numbers come from SplitMix64 (Steele et al. 2014).
+    fn draw_jitter(&mut self) {
+        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.seed;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let parts = u32::from((z >> 48) as u16);
+        self.jitter = self.patience * parts / 0x1_0000;
+    }
+}

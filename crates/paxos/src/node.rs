@@ -1,0 +1,463 @@
+//! Colocation (section 4.4): the roles of one process, and the table that routes to them.
+//!
+//! A node may host a replica, a leader and an acceptor, or any of them alone: then it is one
+//! process of the paper. Roles never call one another; each arm of the routing table is one arrow
+//! of the paper's Fig. 8. A leader and an acceptor on one node keep separate ballots (E39).
+
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+
+use crate::{
+    acceptor::Acceptor,
+    effect::{Outbox, Record},
+    leader::{Event, Leader},
+    liveness::{Liveness, Time, Timing},
+    message::{Message, Progress},
+    reconfig::Schedule,
+    replica::{InvalidSnapshot, Replica, StateMachine},
+    session::SESSIONS_MAX,
+    types::{Ballot, Command, NodeId, Slot},
+};
+
+/// Which roles a node has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Roles {
+    /// Keeps the state.
+    pub replica: bool,
+    /// May lead.
+    pub leader: bool,
+    /// Votes.
+    pub acceptor: bool,
+}
+
+impl Roles {
+    /// A full node.
+    pub const ALL: Self = Self { replica: true, leader: true, acceptor: true };
+    /// The paper's replica: alone, a read copy.
+    pub const REPLICA: Self = Self { replica: true, leader: false, acceptor: false };
+    /// The paper's leader.
+    pub const LEADER: Self = Self { replica: false, leader: true, acceptor: false };
+    /// The paper's acceptor: alone, a witness.
+    pub const ACCEPTOR: Self = Self { replica: false, leader: false, acceptor: true };
+}
+
+/// What a node is told when it starts.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Who it is. Never given to two processes, nor again after its disk is lost.
+    pub id: NodeId,
+    /// What it does.
+    pub roles: Roles,
+    /// The cluster's first configuration, and its WINDOW.
+    pub schedule: Schedule,
+    /// How long things may take.
+    pub timing: Timing,
+    /// For the jitter of time-outs; any number, different on each node.
+    pub seed: u64,
+    /// Most sessions; the same on all nodes of a cluster.
+    pub sessions: usize,
+}
+
+impl Setup {
+    /// A full node with default limits.
+    #[must_use]
+    pub fn new(id: NodeId, schedule: Schedule) -> Self {
+        let (timing, seed) = (Timing::default(), u64::from(id.0));
+        Self { id, roles: Roles::ALL, schedule, timing, seed, sessions: SESSIONS_MAX }
+    }
+}
+
+/// Why a node cannot go on from what is on its disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RecoverError {
+    /// There is no record of an earlier life, though there was one: the disk was lost. What this
+    /// node promised is forgotten, so it must not vote again (E14).
+    Amnesia,
+    /// The snapshot cannot be read.
+    Snapshot(InvalidSnapshot),
+}
+
+impl core::fmt::Display for RecoverError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Amnesia => f.write_str(
+                "this node has lost its records and must not vote again: \
+                 replace it by a node with a new id, by reconfiguration",
+            ),
+            Self::Snapshot(invalid) => invalid.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for RecoverError {}
+
+/// One process: its roles, and its sense of time. A role that the node does not have is there,
+/// but nothing is routed to it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Node<S> {
+    id: NodeId,
+    roles: Roles,
+    incarnation: u32,
+    replica: Replica<S>,
+    leader: Leader,
+    acceptor: Acceptor,
+    liveness: Liveness,
+    /// The slot_out that the leader beside the replica was told last.
+    told: Slot,
+    /// Counts pings, over all lives.
+    pings: u64,
+}
+
+impl<S: StateMachine> Node<S> {
+    /// The first life of a node that has never run: to be called once in the life of a disk.
+    #[must_use]
+    pub fn format(setup: Setup, state: S, out: &mut Outbox) -> Self {
+        Self::start(setup, 1, Ballot::BOTTOM, Acceptor::default(), state, out)
+    }
+
+    /// The next life of a node, from the records of its earlier ones and its last snapshot.
+    ///
+    /// # Errors
+    /// When there are no records, or the snapshot cannot be read: then it must not run.
+    pub fn recover(
+        setup: Setup,
+        state: S,
+        records: impl IntoIterator<Item = Record>,
+        snapshot: Option<&[u8]>,
+        out: &mut Outbox,
+    ) -> Result<Self, RecoverError> {
+        let (mut lives, mut used, mut acceptor) = (0, Ballot::BOTTOM, Acceptor::default());
+        for record in records {
+            match record {
+                Record::Started(life) => lives = life.max(lives),
+                Record::Campaigned(ballot) => used = used.max(ballot),
+                Record::Adopted(_) | Record::Accepted(_) | Record::Collected(_) => {
+                    acceptor.replay(record);
+                }
+            }
+        }
+        if lives == 0 {
+            return Err(RecoverError::Amnesia);
+        }
+        let mut node = Self::start(setup, lives + 1, used, acceptor, state, out);
+        if let Some(snapshot) = snapshot {
+            node.replica.restore(snapshot).map_err(RecoverError::Snapshot)?;
+        }
+        Ok(node)
+    }
+
+    fn start(
+        setup: Setup,
+        incarnation: u32,
+        used: Ballot,
+        acceptor: Acceptor,
+        state: S,
+        out: &mut Outbox,
+    ) -> Self {
+        let Setup { id, roles, schedule, timing, seed, sessions } = setup;
+        out.persist(Record::Started(incarnation));
+        Self {
+            id,
+            roles,
+            incarnation,
+            replica: Replica::new(id, incarnation, state, schedule.clone(), sessions),
+            leader: Leader::new(id, incarnation, used, schedule),
+            acceptor,
+            liveness: Liveness::new(timing, seed ^ (u64::from(incarnation) << 32)),
+            told: Slot::FIRST,
+            pings: u64::from(incarnation) << 32,
+        }
+    }
+
+    /// The fewest records from which this node can recover: what its log may be rewritten to.
+    pub fn checkpoint(&self) -> impl Iterator<Item = Record> {
+        let used = Some(self.leader.ballot_num()).filter(|ballot| *ballot > Ballot::BOTTOM);
+        [Record::Started(self.incarnation)]
+            .into_iter()
+            .chain(used.map(Record::Campaigned))
+            .chain(self.acceptor.checkpoint())
+    }
+
+    /// A client's command. Proposed by the next [`Node::flush`].
+    #[inline]
+    pub fn request(&mut self, command: Command, out: &mut Outbox) {
+        if self.roles.replica {
+            self.replica.request(command, out);
+        }
+    }
+
+    /// A read-only command with a number of the owner's. False if it cannot be served here.
+    pub fn read(&mut self, id: u64) -> bool {
+        self.roles.replica && self.replica.read(id)
+    }
+
+    /// A snapshot of everything below `slot` is on disk.
+    pub fn saved(&mut self, slot: Slot, out: &mut Outbox) {
+        self.replica.saved(slot, out);
+        self.settle(out);
+    }
+
+    /// A message from `from`, as the transport has verified; from this node itself, if it was
+    /// held back for the disk.
+    #[inline]
+    pub fn step(&mut self, now: Time, from: NodeId, message: Message, out: &mut Outbox) {
+        self.liveness.pass(now);
+        self.route(from, message, out);
+        self.settle(out);
+    }
+
+    /// Proposes what has piled up. To be called when everything that has arrived was handed over,
+    /// so that it becomes one batch.
+    #[inline]
+    pub fn flush(&mut self, out: &mut Outbox) {
+        if !self.roles.replica {
+            return;
+        }
+        let progress = self.replica.progress();
+        if self.roles.leader && progress.slot_out != self.told {
+            self.told = progress.slot_out;
+            out.send(self.id, Message::SlotOut(progress));
+        }
+        self.replica.propose(out);
+        self.settle(out);
+    }
+
+    /// Does what it is time for. To be called when [`Node::deadline`] is reached; more often does
+    /// no harm.
+    pub fn tick(&mut self, now: Time, out: &mut Outbox) {
+        self.liveness.pass(now);
+        let may_campaign = self.roles.leader && !self.leader.leading();
+        let urges = self.liveness.urges(may_campaign, self.leader.config());
+        if urges.campaign {
+            self.leader.campaign(out);
+        }
+        if urges.heartbeat {
+            self.heartbeat(out);
+            self.report(out);
+        }
+        if urges.resend && self.roles.leader {
+            self.leader.resend(out);
+        }
+        if urges.resend && self.roles.replica {
+            self.replica.retry(out);
+        }
+        self.settle(out);
+    }
+
+    /// When [`Node::tick`] is due.
+    #[must_use]
+    pub fn deadline(&self) -> Time {
+        self.liveness.deadline()
+    }
+
+    /// Takes over at once, whoever leads: for a hand-over, and for tests.
+    pub fn campaign(&mut self, out: &mut Outbox) {
+        if self.roles.leader {
+            self.leader.campaign(out);
+            self.settle(out);
+        }
+    }
+
+    /// Who this is.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// Which life of the node this is, from 1.
+    #[must_use]
+    pub fn incarnation(&self) -> u32 {
+        self.incarnation
+    }
+
+    /// The replica.
+    #[must_use]
+    pub fn replica(&self) -> &Replica<S> {
+        &self.replica
+    }
+
+    /// The leader.
+    #[must_use]
+    pub fn leader(&self) -> &Leader {
+        &self.leader
+    }
+
+    /// The acceptor.
+    #[must_use]
+    pub fn acceptor(&self) -> &Acceptor {
+        &self.acceptor
+    }
+
+    /// The paper's Figs. 2 and 8: which message concerns which role.
+    fn route(&mut self, from: NodeId, message: Message, out: &mut Outbox) {
+        if !self.roles.take(&message) {
+            return;
+        }
+        let Self { replica, leader, acceptor, liveness, .. } = self;
+        match message {
+            Message::P1a { ballot, first } => {
+                acceptor.p1a(ballot, first).cast(from, |p1b| Message::P1b(Box::new(p1b)), out);
+            }
+            Message::P2a(pvalue) => acceptor.p2a(pvalue).cast(from, Message::P2b, out),
+            Message::Ping { round } => {
+                let held = acceptor.ballot_num();
+                out.send_when_durable(from, Message::Pong { round, held });
+            }
+            Message::ReadQuery { round } => {
+                out.send(from, Message::ReadReply { round, highest: acceptor.highest() });
+            }
+            Message::Collect(slot) => {
+                acceptor.collect(slot).into_iter().for_each(|r| out.persist(r));
+            }
+
+            Message::Propose(propose) => {
+                let followed = Some(liveness.followed().leader);
+                leader.propose(from, propose, followed, out);
+            }
+            Message::P1b(p1b) => {
+                let event = leader.p1b(from, *p1b, out);
+                self.note(event, out);
+            }
+            Message::P2b(p2b) => {
+                let event = leader.p2b(from, p2b, out);
+                self.note(event, out);
+            }
+            Message::Pong { held, .. } => {
+                liveness.pong(from);
+                let event = leader.preempted(held);
+                self.note(event, out);
+            }
+            Message::Schedule(schedule) => leader.learn_schedule(&schedule, out),
+
+            Message::Forward(decree) => replica.forwarded(decree),
+            Message::Decision { slot, ballot, decree } => {
+                let accepted = || acceptor.accepted(slot, ballot).cloned();
+                replica.decision(slot, decree.or_else(accepted), out);
+                self.heard(ballot, true, out);
+            }
+            Message::AskSchedule => {
+                out.send(from, Message::Schedule(Arc::new(replica.schedule().clone())));
+            }
+            Message::Learn(slot) => replica.teach(from, slot, out),
+            Message::Decisions { first, decrees } => replica.taught(from, first, decrees, out),
+            Message::FetchSnapshot { slot, offset } => replica.serve(from, slot, offset, out),
+            Message::SnapshotChunk(chunk) => replica.chunk(from, *chunk, out),
+            Message::ReadReply { round, highest } => replica.read_reply(from, round, highest, out),
+
+            Message::SlotOut(progress) => self.slot_out(from, progress, out),
+            Message::Heartbeat { ballot, leading } => self.heard(ballot, leading, out),
+        }
+    }
+
+    /// Carries messages from role to role until there are none.
+    #[inline]
+    fn settle(&mut self, out: &mut Outbox) {
+        while let Some(message) = out.next_local() {
+            self.route(self.id, message, out);
+        }
+    }
+
+    /// Lets the sense of time know what happened to the leader.
+    #[inline]
+    fn note(&mut self, event: Option<Event>, out: &mut Outbox) {
+        match event {
+            None => {}
+            Some(Event::Chosen) => self.liveness.chosen(),
+            Some(Event::Preempted(by)) => self.liveness.preempted(by),
+            Some(Event::Adopted) => {
+                self.heard(self.leader.ballot_num(), true, out);
+                self.announce(true, out);
+            }
+        }
+    }
+
+    /// The leader of this ballot leads, as it says itself, or as another says who hears it.
+    #[inline]
+    fn heard(&mut self, ballot: Ballot, directly: bool, out: &mut Outbox) {
+        if self.liveness.heard(ballot, directly) {
+            self.replica.follow(ballot.leader);
+        }
+        let event = self.leader.preempted(ballot);
+        self.note(event, out);
+    }
+
+    fn slot_out(&mut self, from: NodeId, progress: Progress, out: &mut Outbox) {
+        if self.roles.replica && from != self.id {
+            self.replica.peer_progress(from, progress, out);
+        }
+        if self.roles.leader {
+            self.leader.slot_out(from, progress, out);
+        }
+    }
+
+    /// Asks the acceptors whether they are there, and says who leads.
+    fn heartbeat(&mut self, out: &mut Outbox) {
+        if !self.roles.leader {
+            return;
+        }
+        self.pings += 1;
+        let config = self.leader.config().clone();
+        for &acceptor in &config.members.acceptors {
+            out.send(acceptor, Message::Ping { round: self.pings });
+        }
+        if self.leader.active() && self.liveness.connected(&config) {
+            self.liveness.heard(self.leader.ballot_num(), true);
+            self.announce(true, out);
+        } else if !self.leader.leading() && self.liveness.hears() {
+            self.announce(false, out);
+        }
+    }
+
+    fn announce(&self, leading: bool, out: &mut Outbox) {
+        let ballot = self.liveness.followed();
+        let heartbeat = Message::Heartbeat { ballot, leading };
+        self.tell_all(self.leader.schedule(), &heartbeat, out);
+    }
+
+    /// Tells the other replicas, and the leaders, how far the replica is.
+    fn report(&self, out: &mut Outbox) {
+        if self.roles.replica {
+            let report = Message::SlotOut(self.replica.progress());
+            self.tell_all(self.replica.schedule(), &report, out);
+        }
+    }
+
+    /// Sends to all leaders and replicas but those on this node.
+    fn tell_all(&self, schedule: &Schedule, message: &Message, out: &mut Outbox) {
+        let configs = schedule.entries.iter().map(|(_, config)| &config.members);
+        let mut all: Vec<NodeId> =
+            configs.flat_map(|m| m.leaders.iter().chain(&m.replicas)).copied().collect();
+        all.sort_unstable();
+        all.dedup();
+        for id in all.into_iter().filter(|id| *id != self.id) {
+            out.send(id, message.clone());
+        }
+    }
+}
+
+impl Roles {
+    /// Whether a node with these roles takes the message.
+    #[inline]
+    fn take(self, message: &Message) -> bool {
+        match message {
+            Message::P1a { .. }
+            | Message::P2a(_)
+            | Message::Ping { .. }
+            | Message::ReadQuery { .. }
+            | Message::Collect(_) => self.acceptor,
+            Message::Propose(_)
+            | Message::P1b(_)
+            | Message::P2b(_)
+            | Message::Pong { .. }
+            | Message::Schedule(_) => self.leader,
+            Message::Forward(_)
+            | Message::Decision { .. }
+            | Message::AskSchedule
+            | Message::Learn(_)
+            | Message::Decisions { .. }
+            | Message::FetchSnapshot { .. }
+            | Message::SnapshotChunk(_)
+            | Message::ReadReply { .. } => self.replica,
+            Message::SlotOut(_) | Message::Heartbeat { .. } => self.replica || self.leader,
+        }
+    }
+}

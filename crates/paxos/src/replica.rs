@@ -1,0 +1,446 @@
+//! The replica: gives commands their slots and performs what is decided (section 2.1, Fig. 1).
+//!
+//! What differs from the paper:
+//! * A slot holds a batch: everything that piled up while WINDOW slots were in flight.
+//! * One replica proposes, the one beside the active leader; the others forward to it. Should
+//!   that not help, any replica proposes for itself, to all leaders, as in the paper.
+//! * A proposal that lost its slot is taken up again as soon as that is known (E8); a slot without
+//!   a decision is proposed for again (E4); decisions that are missing are learned from other
+//!   replicas ([`catchup`](crate::catchup)).
+//! * Duplicates are found in the table of sessions, and answered (E9, E20).
+//! * Decisions that enough replicas hold durably are dropped (section 4.2).
+
+use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
+
+use crate::{
+    catchup::Catchup,
+    effect::{Effect, Outbox, Outcome},
+    invariant,
+    message::{Message, Progress, Propose},
+    read::Reads,
+    reconfig::{Config, Reconfigured, Schedule},
+    ring::Ring,
+    session::{Admitted, Seen, Sessions},
+    types::{Command, Decree, NodeId, Op, Payload, Slot},
+};
+
+/// Most commands in one batch.
+const BATCH_COMMANDS_MAX: usize = 4096;
+/// Most bytes of operations in one batch, unless a single command has more.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+/// Most commands that wait to be proposed. More are refused as busy.
+const REQUESTS_MAX: usize = 1 << 16;
+/// Most batches of others that wait to be proposed. More are dropped; their senders retry.
+const WAITING_MAX: usize = 1 << 10;
+
+/// What is replicated. It must be deterministic: equal operations in equal order give equal
+/// states and results, everywhere.
+pub trait StateMachine {
+    /// Performs one operation: the paper's (next, result) := op(state).
+    fn apply(&mut self, op: &[u8]) -> Payload;
+
+    /// The whole state.
+    fn snapshot(&self) -> Vec<u8>;
+
+    /// Replaces the state by one that [`StateMachine::snapshot`] gave.
+    ///
+    /// # Errors
+    /// When the bytes are no such state; then the state stays as it was.
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), InvalidSnapshot>;
+}
+
+/// The bytes are not a snapshot: made by another version or another state machine, or damaged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InvalidSnapshot;
+
+impl core::fmt::Display for InvalidSnapshot {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("not a snapshot of this state machine: take one from another replica")
+    }
+}
+
+impl core::error::Error for InvalidSnapshot {}
+
+/// The paper's replica ρ.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Replica<S> {
+    pub(crate) id: NodeId,
+    pub(crate) state: S,
+    /// The next slot for which nothing has been proposed here.
+    slot_in: Slot,
+    /// The next slot to perform; the paper's version number.
+    pub(crate) slot_out: Slot,
+    /// Commands that are neither proposed nor forwarded.
+    requests: Vec<Command>,
+    /// Batches to propose: displaced from their slots, or forwarded by others.
+    waiting: VecDeque<Decree>,
+    /// Batches that were handed to the proposing replica, and when, in rounds.
+    forwarded: VecDeque<(Decree, u64)>,
+    /// The paper's proposals: what this replica proposed for slots not decided, and when.
+    proposals: Ring<(Decree, u64)>,
+    /// The paper's decisions, as far back as others may need them.
+    pub(crate) decisions: Ring<Decree>,
+    pub(crate) schedule: Schedule,
+    pub(crate) sessions: Sessions,
+    pub(crate) admitted: Admitted,
+    pub(crate) reads: Reads,
+    pub(crate) catchup: Catchup,
+    /// The leader that is believed to be active.
+    pub(crate) lead: Option<NodeId>,
+    /// Propose for ourselves, to all leaders: what was tried before did not help.
+    urgent: bool,
+    /// Counts rounds of trying again.
+    pub(crate) round: u64,
+}
+
+impl<S: StateMachine> Replica<S> {
+    /// A replica in its initial state and its `incarnation`-th life, with at most `sessions`
+    /// sessions. [`Replica::restore`] continues an earlier life.
+    #[must_use]
+    pub fn new(
+        id: NodeId,
+        incarnation: u32,
+        state: S,
+        schedule: Schedule,
+        sessions: usize,
+    ) -> Self {
+        Self {
+            id,
+            state,
+            slot_in: Slot::FIRST,
+            slot_out: Slot::FIRST,
+            requests: Vec::new(),
+            waiting: VecDeque::new(),
+            forwarded: VecDeque::new(),
+            proposals: Ring::new(Slot::FIRST),
+            decisions: Ring::new(Slot::FIRST),
+            schedule,
+            sessions: Sessions::new(sessions),
+            admitted: Admitted::default(),
+            reads: Reads::new(incarnation),
+            catchup: Catchup::default(),
+            lead: None,
+            urgent: false,
+            round: 0,
+        }
+    }
+
+    /// Case request. Proposed by the next [`Replica::propose`], with all that piles up till then.
+    #[inline]
+    pub fn request(&mut self, command: Command, out: &mut Outbox) {
+        let Command { client, cid, acked, .. } = command;
+        match self.sessions.seen(client, cid) {
+            Some(Seen::Never) => {}
+            Some(Seen::Done(reply)) => {
+                let reply = Outcome::Done(reply.clone());
+                self.admitted.admit(client, cid, acked);
+                return out.respond(client, cid, reply);
+            }
+            Some(Seen::Acked) => return,
+            Some(Seen::TooFar) => return out.respond(client, cid, Outcome::Busy),
+            None => return out.respond(client, cid, Outcome::Expired),
+        }
+        if self.requests.len() >= REQUESTS_MAX || self.admitted.len() > self.sessions.limit() {
+            self.make_room();
+            return out.respond(client, cid, Outcome::Busy);
+        }
+        if self.admitted.admit(client, cid, acked) {
+            self.requests.push(command);
+        }
+    }
+
+    /// A batch from another replica, to be proposed here.
+    pub fn forwarded(&mut self, decree: Decree) {
+        if self.waiting.len() < WAITING_MAX {
+            self.waiting.push_back(decree);
+        }
+    }
+
+    /// Case decision. Without the decree, the slot is known to be decided, but not what.
+    #[inline]
+    pub fn decision(&mut self, slot: Slot, decree: Option<Decree>, out: &mut Outbox) {
+        self.catchup.heard(slot.next());
+        let Some(decree) = decree else { return };
+        if let Some(known) = self.decisions.get(slot) {
+            invariant!(R1, *known == decree, "two decrees decided for slot {slot}");
+            return;
+        }
+        if slot < self.slot_out || !self.decisions.has_room(slot) {
+            return;
+        }
+        self.decisions.insert(slot, decree);
+        self.yield_slot(slot);
+        self.advance(out);
+    }
+
+    /// The paper's propose(): gives the commands that wait their slots, while WINDOW allows.
+    pub fn propose(&mut self, out: &mut Outbox) {
+        self.reads.start(self.schedule.at(self.slot_out), out);
+        let urgent = core::mem::take(&mut self.urgent);
+        if self.lead.is_none() && !urgent {
+            return;
+        }
+        self.slot_in = self.slot_in.max(self.slot_out);
+        let end = self.slot_out.plus(self.schedule.window());
+        while self.slot_in < end {
+            let slot = self.slot_in;
+            if self.decisions.get(slot).is_none() && self.proposals.get(slot).is_none() {
+                let config = self.schedule.at(slot).clone();
+                let Some(decree) = self.next_decree(&config, urgent) else { break };
+                invariant!(R5, slot < end, "slot {slot} is {} ahead", slot.0 - self.slot_out.0);
+                self.proposals.insert(slot, (decree.clone(), self.round));
+                self.send_proposal(slot, decree, &config, urgent, out);
+            }
+            self.slot_in = slot.next();
+        }
+        self.forward(out);
+    }
+
+    /// Tries again whatever has waited for a whole round: proposes once more for the slots without
+    /// a decision, proposes what was forwarded in vain, asks for decisions that are missing.
+    pub fn retry(&mut self, out: &mut Outbox) {
+        self.round += 1;
+        let old = |round: u64| round + 1 < self.round;
+        let late: Vec<Slot> =
+            self.proposals.iter().filter(|(_, (_, r))| old(*r)).map(|(slot, _)| slot).collect();
+        for slot in late {
+            let config = self.schedule.at(slot).clone();
+            let Some((decree, round)) = self.proposals.get_mut(slot) else { continue };
+            *round = self.round;
+            let decree = decree.clone();
+            self.send_proposal(slot, decree, &config, true, out);
+        }
+        while self.forwarded.front().is_some_and(|(_, round)| round + 1 < self.round) {
+            let Some((decree, _)) = self.forwarded.pop_front() else { break };
+            if !self.performed(&decree) {
+                self.waiting.push_back(decree);
+            }
+        }
+        self.urgent = true;
+        self.reads.retry(self.schedule.at(self.slot_out), out);
+        self.learn_missing(out);
+    }
+
+    /// Who is believed to lead; proposals go there.
+    #[inline]
+    pub fn follow(&mut self, leader: NodeId) {
+        self.lead = Some(leader);
+    }
+
+    /// A read-only command of the owner's number `id` (section 4.5). When its
+    /// [`Effect::ReadReady`] comes, the state contains every update that was answered before.
+    /// False if too many wait, and this one will not be answered.
+    pub fn read(&mut self, id: u64) -> bool {
+        self.reads.queue(id)
+    }
+
+    /// Case answer to a read query.
+    pub fn read_reply(&mut self, from: NodeId, round: u64, highest: Slot, out: &mut Outbox) {
+        self.reads.reply(from, round, highest);
+        self.reads.ready(self.slot_out, &self.schedule, out);
+    }
+
+    /// How far this replica is.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        Progress {
+            slot_out: self.slot_out,
+            durable: self.catchup.durable(),
+            epoch: self.schedule.latest().epoch,
+        }
+    }
+
+    /// The replicated state.
+    #[must_use]
+    pub fn state(&self) -> &S {
+        &self.state
+    }
+
+    /// The next slot to perform.
+    #[must_use]
+    pub fn slot_out(&self) -> Slot {
+        self.slot_out
+    }
+
+    /// The next slot to propose for.
+    #[must_use]
+    pub fn slot_in(&self) -> Slot {
+        self.slot_in
+    }
+
+    /// The configurations that this replica knows.
+    #[must_use]
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// The leader that this replica believes to be active.
+    #[must_use]
+    pub fn lead(&self) -> Option<NodeId> {
+        self.lead
+    }
+
+    /// Whether every command of the batch has been performed, or never can be.
+    pub(crate) fn performed(&self, decree: &Decree) -> bool {
+        decree.commands().iter().all(|command| {
+            match self.sessions.seen(command.client, command.cid) {
+                Some(Seen::Never | Seen::TooFar) => false,
+                Some(Seen::Done(_) | Seen::Acked) | None => true,
+            }
+        })
+    }
+
+    /// A slot has been decided: what was proposed for it, if it lost, is proposed elsewhere (E8).
+    #[inline]
+    pub(crate) fn yield_slot(&mut self, slot: Slot) {
+        let Some((mine, _)) = self.proposals.remove(slot) else { return };
+        let won = self.decisions.get(slot).is_some_and(|decided| *decided == mine);
+        if !won && !self.performed(&mine) {
+            self.waiting.push_back(mine);
+        }
+    }
+
+    /// Everything below `slot` has been performed, by a snapshot: the proposals there are void.
+    pub(crate) fn yield_below(&mut self, slot: Slot) {
+        while self.proposals.base() < slot.min(self.proposals.end()) {
+            let base = self.proposals.base();
+            self.yield_slot(base);
+            self.proposals.advance(base.next());
+        }
+        self.proposals.advance(slot);
+    }
+
+    /// Performs the decisions that are next in order.
+    #[inline]
+    pub(crate) fn advance(&mut self, out: &mut Outbox) {
+        while let Some(decree) = self.decisions.get(self.slot_out) {
+            let decree = decree.clone();
+            self.perform(&decree, out);
+            self.slot_out = self.slot_out.next();
+            self.proposals.advance(self.slot_out);
+        }
+        self.reads.ready(self.slot_out, &self.schedule, out);
+    }
+
+    /// The paper's perform(), for the decree of slot_out.
+    fn perform(&mut self, decree: &Decree, out: &mut Outbox) {
+        let slot = self.slot_out;
+        let decided = self.decisions.get(slot);
+        invariant!(R2, decided.is_some(), "no decision for slot {slot}");
+        invariant!(R3, decided == Some(decree), "{decree} is not the decree of slot {slot}");
+        for run in decree.commands().chunk_by(|a, b| a.client == b.client) {
+            let client = run[0].client;
+            let ours = self.admitted.knows(client);
+            let Some(session) = self.sessions.open(client, slot) else {
+                self.admitted.forget(client);
+                let expired = run.iter().filter(|_| ours);
+                expired.for_each(|c| out.respond(client, c.cid, Outcome::Expired));
+                continue;
+            };
+            for command in run {
+                session.ack(command.acked);
+                let reply = match session.seen(command.cid) {
+                    Seen::Never => {
+                        let reply = match &command.op {
+                            Op::Apply(op) => self.state.apply(op.as_slice()),
+                            Op::Reconfigure(to) => {
+                                Reconfigured::perform(&mut self.schedule, slot, to)
+                            }
+                        };
+                        session.keep(command.cid, reply.clone());
+                        reply
+                    }
+                    Seen::Done(reply) => reply.clone(),
+                    Seen::Acked | Seen::TooFar => continue,
+                };
+                if ours {
+                    out.respond(client, command.cid, Outcome::Done(reply));
+                }
+            }
+        }
+    }
+
+    /// What to propose next for a slot of `config`, if anything.
+    fn next_decree(&mut self, config: &Config, urgent: bool) -> Option<Decree> {
+        while let Some(decree) = self.waiting.pop_front() {
+            if !self.performed(&decree) {
+                return Some(decree);
+            }
+        }
+        let proposer = urgent || self.lead.is_some_and(|lead| config.beside(lead) == self.id);
+        if !proposer {
+            return None;
+        }
+        if !self.requests.is_empty() {
+            return Some(self.batch());
+        }
+        // Without commands, no-ops: up to the slot from which a new configuration governs (E27),
+        // and for slots that somebody waits for (E11, section 4.5).
+        let boundary = self.schedule.boundary();
+        let awaited =
+            if urgent { self.catchup.heard_of().max(self.reads.awaits()) } else { boundary };
+        (self.slot_in < boundary.max(awaited)).then(Decree::noop)
+    }
+
+    /// Everything that has piled up, as far as one decree may hold it.
+    fn batch(&mut self) -> Decree {
+        let mut weight = 0;
+        let fits = self.requests.iter().take(BATCH_COMMANDS_MAX).take_while(|command| {
+            weight += command.weight();
+            weight <= BATCH_BYTES_MAX
+        });
+        let n = fits.count().max(1);
+        if n == self.requests.len() {
+            return Decree::batch(&mut self.requests);
+        }
+        Decree::from(self.requests.drain(..n).collect::<Vec<_>>())
+    }
+
+    fn send_proposal(
+        &self,
+        slot: Slot,
+        decree: Decree,
+        config: &Config,
+        urgent: bool,
+        out: &mut Outbox,
+    ) {
+        let epoch = config.epoch;
+        match self.lead.filter(|lead| !urgent && config.leads(*lead)) {
+            Some(lead) => {
+                let propose = Propose { slot, decree, epoch, forwarded: false };
+                out.send(lead, Message::Propose(propose));
+            }
+            None => {
+                for &leader in &config.members.leaders {
+                    let decree = decree.clone();
+                    let propose = Propose { slot, decree, epoch, forwarded: false };
+                    out.send(leader, Message::Propose(propose));
+                }
+            }
+        }
+    }
+
+    /// Hands the commands that wait to the replica that proposes, if that is not this one.
+    fn forward(&mut self, out: &mut Outbox) {
+        let Some(lead) = self.lead else { return };
+        let proposer = self.schedule.at(self.slot_out).beside(lead);
+        while proposer != self.id && !self.requests.is_empty() {
+            let decree = self.batch();
+            self.forwarded.push_back((decree.clone(), self.round));
+            out.send(proposer, Message::Forward(decree));
+        }
+    }
+
+    /// Forgets clients of whom nothing is known but that they once sent something.
+    fn make_room(&mut self) {
+        let sessions = &self.sessions;
+        self.admitted.retain(|client| sessions.table.contains_key(&client));
+    }
+
+    /// Forgets configurations that govern only slots below `slot`, which all are durable.
+    pub(crate) fn retire(&mut self, slot: Slot, out: &mut Outbox) {
+        self.schedule
+            .forget(slot)
+            .for_each(|config: Arc<Config>| out.push(Effect::Retired(config)));
+    }
+}

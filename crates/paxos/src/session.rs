@@ -1,0 +1,262 @@
+//! Exactly once: which commands have been performed, and with what result (sections 2.1 and 4.2).
+//!
+//! The paper finds a duplicate by looking through all decisions, which garbage collection makes
+//! impossible (trap E20), and stays silent about it, so that a client whose response was lost
+//! waits forever (E9). Here the table of sessions is a part of the replicated state. A client has
+//! any number of commands in flight (E21); it says which replies it has, and those are dropped.
+
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
+
+use crate::types::{ClientId, Payload, Slot};
+
+/// Most commands that one client may have in flight. A command further ahead is not taken.
+pub const IN_FLIGHT_MAX: u64 = 1 << 14;
+
+/// Most sessions, unless the owner of a replica says otherwise. All replicas of a cluster must
+/// have the same limit.
+pub const SESSIONS_MAX: usize = 1 << 16;
+
+/// One client's commands. Replicated.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Session {
+    /// Everything below has been answered.
+    pub(crate) acked: u64,
+    /// The replies from `acked` on; `None` where a command has not been performed.
+    pub(crate) replies: VecDeque<Option<Payload>>,
+    /// The slot of the latest command; decides who is evicted.
+    pub(crate) used: Slot,
+}
+
+/// What a session says about a command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Seen<'a> {
+    /// Not performed so far.
+    Never,
+    /// Performed with this result.
+    Done(&'a Payload),
+    /// Performed, and the client has said that it knows the result.
+    Acked,
+    /// Too far ahead to be kept in mind.
+    TooFar,
+}
+
+impl Session {
+    /// What became of command `cid`.
+    #[inline]
+    pub(crate) fn seen(&self, cid: u64) -> Seen<'_> {
+        let Some(place) = cid.checked_sub(self.acked) else { return Seen::Acked };
+        if place >= IN_FLIGHT_MAX {
+            return Seen::TooFar;
+        }
+        let reply = usize::try_from(place).ok().and_then(|place| self.replies.get(place));
+        reply.and_then(Option::as_ref).map_or(Seen::Never, Seen::Done)
+    }
+
+    /// Forgets the replies below `acked`.
+    #[inline]
+    pub(crate) fn ack(&mut self, acked: u64) {
+        while self.acked < acked {
+            if self.replies.pop_front().is_none() {
+                self.acked = acked;
+                return;
+            }
+            self.acked += 1;
+        }
+    }
+
+    /// Keeps the reply to a command that was [never](Seen::Never) seen.
+    #[inline]
+    pub(crate) fn keep(&mut self, cid: u64, reply: Payload) {
+        let place = usize::try_from(cid - self.acked).unwrap_or(usize::MAX);
+        if place == self.replies.len() {
+            self.replies.push_back(Some(reply));
+            return;
+        }
+        if place > self.replies.len() {
+            self.replies.resize(place + 1, None);
+        }
+        self.replies[place] = Some(reply);
+    }
+}
+
+/// All sessions. A deterministic function of the decided prefix.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Sessions {
+    pub(crate) table: BTreeMap<ClientId, Session>,
+    /// No evicted session was used after this slot; so a client born later is new.
+    pub(crate) horizon: Slot,
+    max: usize,
+}
+
+impl Sessions {
+    pub(crate) fn new(max: usize) -> Self {
+        Self { table: BTreeMap::new(), horizon: Slot(0), max: max.max(1) }
+    }
+
+    /// The most sessions at one time.
+    pub(crate) fn limit(&self) -> usize {
+        self.max
+    }
+
+    /// The session of `client`, for a command decided in `slot`. `None` if it has expired.
+    #[inline]
+    pub(crate) fn open(&mut self, client: ClientId, slot: Slot) -> Option<&mut Session> {
+        if !self.table.contains_key(&client) {
+            // Born after this slot would be a lie, and could outlive an eviction.
+            if client.born <= self.horizon || client.born > slot {
+                return None;
+            }
+            if self.table.len() >= self.max {
+                self.evict();
+            }
+            let new = Session { acked: 1, replies: VecDeque::new(), used: slot };
+            self.table.insert(client, new);
+        }
+        let session = self.table.get_mut(&client)?;
+        session.used = slot;
+        Some(session)
+    }
+
+    /// What became of command `cid`, without opening a session. `None` if the session expired.
+    #[inline]
+    pub(crate) fn seen(&self, client: ClientId, cid: u64) -> Option<Seen<'_>> {
+        match self.table.get(&client) {
+            Some(session) => Some(session.seen(cid)),
+            None if client.born <= self.horizon => None,
+            None => Some(Seen::Never),
+        }
+    }
+
+    /// Evicts the eighth of the sessions that was not used for longest. Every replica evicts the
+    /// same ones, for the slots of their commands decide, and no clock.
+    fn evict(&mut self) {
+        let mut oldest: Vec<_> = self.table.iter().map(|(&id, s)| (s.used, id)).collect();
+        oldest.sort_unstable();
+        for &(used, client) in oldest.iter().take(self.max / 8 + 1) {
+            self.table.remove(&client);
+            self.horizon = self.horizon.max(used);
+        }
+    }
+}
+
+/// The commands that this replica has taken from clients. Local, unlike the sessions: it keeps a
+/// retransmission from being proposed while its first copy is under way (E19), and says whom to
+/// answer.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub(crate) struct Admitted {
+    clients: BTreeMap<ClientId, InFlight>,
+}
+
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+struct InFlight {
+    acked: u64,
+    taken: VecDeque<bool>,
+}
+
+impl Admitted {
+    /// Takes a command, unless it has been taken already or is too far ahead.
+    #[inline]
+    pub(crate) fn admit(&mut self, client: ClientId, cid: u64, acked: u64) -> bool {
+        let flight = self.clients.entry(client).or_default();
+        while flight.acked < acked {
+            if flight.taken.pop_front().is_none() {
+                flight.acked = acked;
+                break;
+            }
+            flight.acked += 1;
+        }
+        let Some(place) = cid.checked_sub(flight.acked) else { return false };
+        let Ok(place) = usize::try_from(place.min(IN_FLIGHT_MAX)) else { return false };
+        if place as u64 == IN_FLIGHT_MAX {
+            return false;
+        }
+        if place >= flight.taken.len() {
+            flight.taken.resize(place + 1, false);
+        }
+        !core::mem::replace(&mut flight.taken[place], true)
+    }
+
+    /// Whether `client` has sent commands here, and is to be answered.
+    #[inline]
+    pub(crate) fn knows(&self, client: ClientId) -> bool {
+        self.clients.contains_key(&client)
+    }
+
+    /// Forgets a client whose session has expired.
+    pub(crate) fn forget(&mut self, client: ClientId) {
+        self.clients.remove(&client);
+    }
+
+    /// Forgets the clients for whom `keep` says no.
+    pub(crate) fn retain(&mut self, keep: impl Fn(ClientId) -> bool) {
+        self.clients.retain(|&client, _| keep(client));
+    }
+
+    /// How many clients have sent commands here.
+    pub(crate) fn len(&self) -> usize {
+        self.clients.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLOT: Slot = Slot(9);
+
+    fn client(born: u64, number: u32) -> ClientId {
+        ClientId { born: Slot(born), number }
+    }
+
+    fn perform(sessions: &mut Sessions, client: ClientId, cid: u64, slot: u64) -> bool {
+        let Some(session) = sessions.open(client, Slot(slot)) else { return false };
+        let new = session.seen(cid) == Seen::Never;
+        if new {
+            session.keep(cid, Payload::EMPTY);
+        }
+        new
+    }
+
+    #[test]
+    fn a_command_is_new_once_in_whatever_order_its_client_pipelines() {
+        let mut sessions = Sessions::new(8);
+        let c = client(1, 1);
+        assert!(perform(&mut sessions, c, 2, 9));
+        assert!(perform(&mut sessions, c, 1, 9));
+        assert!(!perform(&mut sessions, c, 2, 9));
+        sessions.open(c, SLOT).unwrap().ack(3);
+        assert_eq!(sessions.seen(c, 2), Some(Seen::Acked));
+        assert_eq!(sessions.seen(c, 3), Some(Seen::Never));
+        assert_eq!(sessions.seen(c, 3 + IN_FLIGHT_MAX), Some(Seen::TooFar));
+    }
+
+    #[test]
+    fn an_evicted_session_expires_and_is_not_taken_for_a_new_one() {
+        let mut sessions = Sessions::new(2);
+        assert!(perform(&mut sessions, client(1, 1), 1, 10));
+        assert!(perform(&mut sessions, client(1, 2), 1, 11));
+        assert!(perform(&mut sessions, client(12, 3), 1, 12));
+        // The first was evicted: its command must not be performed again.
+        assert!(!perform(&mut sessions, client(1, 1), 1, 13));
+        assert_eq!(sessions.seen(client(1, 1), 1), None);
+        // Nor may a client say it was born before the eviction, or in the future.
+        assert!(!perform(&mut sessions, client(10, 4), 1, 13));
+        assert!(!perform(&mut sessions, client(14, 5), 1, 13));
+        assert!(perform(&mut sessions, client(13, 6), 1, 13));
+    }
+
+    #[test]
+    fn a_retransmission_is_not_admitted_twice() {
+        let mut admitted = Admitted::default();
+        let c = client(1, 1);
+        assert!(admitted.admit(c, 2, 1));
+        assert!(admitted.admit(c, 1, 1));
+        assert!(!admitted.admit(c, 2, 1));
+        assert!(!admitted.admit(c, 1, 3));
+        assert!(admitted.admit(c, 3, 3));
+        assert!(!admitted.admit(c, 3 + IN_FLIGHT_MAX, 3));
+    }
+}

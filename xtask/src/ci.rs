@@ -1,0 +1,114 @@
+//! Everything that a change has to pass, in the order in which it is cheapest to fail.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+
+use crate::process::run_within;
+use crate::{mutants, tidy, tree};
+
+/// One run of an environment: long enough for a slow machine, short enough to notice a hang.
+const RUN_LIMIT: Duration = Duration::from_secs(180);
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Run the slow steps too: many seeds, every environment, the mutants
+    #[arg(long)]
+    slow: bool,
+}
+
+/// One thing to pass.
+struct Step {
+    title: String,
+    work: Box<dyn Fn() -> Result<bool>>,
+}
+
+/// Runs the steps and stops at the first that fails.
+pub(crate) fn run(options: &Options) -> Result<bool> {
+    let mut steps = quick();
+    if options.slow {
+        steps.extend(slow()?);
+    }
+    let mut passed = 0;
+    for Step { title, work } in &steps {
+        println!("\n== {title}");
+        let started = Instant::now();
+        let outcome = work();
+        let seconds = started.elapsed().as_secs_f64();
+        match outcome {
+            Ok(true) => println!("-- passed in {seconds:.1} s"),
+            Ok(false) => println!("-- FAILED after {seconds:.1} s: {title}"),
+            Err(ref error) => println!("-- FAILED after {seconds:.1} s: {title}: {error:#}"),
+        }
+        if !matches!(outcome, Ok(true)) {
+            println!("\n{passed} passed, 1 failed");
+            return Ok(false);
+        }
+        passed += 1;
+    }
+    println!("\n{passed} passed, 0 failed");
+    Ok(true)
+}
+
+fn quick() -> Vec<Step> {
+    vec![
+        cargo(&[], "fmt --all --check"),
+        cargo(&[], "clippy --workspace --all-targets -- -D warnings"),
+        Step { title: "cargo xtask tidy".into(), work: Box::new(tidy::run) },
+        cargo(&[], "test --workspace"),
+        cargo(&[("RUSTDOCFLAGS", "-D warnings")], "doc --workspace --no-deps"),
+    ]
+}
+
+fn slow() -> Result<Vec<Step>> {
+    let mut steps = vec![
+        cargo(&[("SYNOD_SEEDS", "20000")], "test --profile ci -p synod-paxos --test schedule"),
+        cargo(&[], "build --release"),
+    ];
+    steps.extend(environments()?.iter().map(|environment| synod_run(environment)));
+    let all = mutants::Options::default();
+    steps.push(Step {
+        title: "cargo xtask mutants".into(),
+        work: Box::new(move || mutants::run(&all)),
+    });
+    Ok(steps)
+}
+
+/// Every environment that a newcomer may try.
+fn environments() -> Result<Vec<String>> {
+    let found: Vec<String> = tree::files()?
+        .into_iter()
+        .filter(|file| file.starts_with("environments/") && file.ends_with(".toml"))
+        .collect();
+    ensure!(!found.is_empty(), "there is no environments/*.toml to run");
+    Ok(found)
+}
+
+fn synod_run(environment: &str) -> Step {
+    let arguments = format!("run --release --quiet -- run {environment} --seed 1");
+    Step {
+        title: format!("cargo {arguments}"),
+        work: Box::new(move || {
+            Ok(run_within(&mut cargo_command(&[], &arguments), RUN_LIMIT)?.succeeded())
+        }),
+    }
+}
+
+fn cargo(env: &'static [(&str, &str)], arguments: &'static str) -> Step {
+    let settings: String = env.iter().map(|(name, value)| format!("{name}={value:?} ")).collect();
+    Step {
+        title: format!("{settings}cargo {arguments}"),
+        work: Box::new(move || {
+            let status = cargo_command(env, arguments).status().context("cargo does not start")?;
+            Ok(status.success())
+        }),
+    }
+}
+
+fn cargo_command(env: &[(&str, &str)], arguments: &str) -> Command {
+    let mut command = Command::new("cargo");
+    command.args(arguments.split_whitespace()).envs(env.iter().copied()).current_dir(tree::root());
+    command
+}
