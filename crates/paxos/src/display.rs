@@ -25,7 +25,7 @@ impl Display for Ballot {
     /// `round.leader`, with `'incarnation` from the second life on.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::BOTTOM => f.write_str("⊥"),
+            Self { round: 0, .. } => f.write_str("⊥"),
             Self { round, leader, incarnation: 0 | 1 } => write!(f, "{round}.{leader}"),
             Self { round, leader, incarnation } => write!(f, "{round}.{leader}'{incarnation}"),
         }

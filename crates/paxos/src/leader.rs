@@ -408,18 +408,17 @@ impl Leader {
     fn decided(&mut self, slot: Slot, out: &mut Outbox) {
         let Some(proposal) = self.proposals.get_mut(slot) else { return };
         let Proposal::Commanded(Commander { pvalue, config, .. }) = proposal else { return };
-        let (pvalue, config) = (pvalue.clone(), config.clone());
         for &replica in &config.members.replicas {
-            tell(replica, &pvalue, config.acceptor(replica).is_some(), out);
+            tell(replica, pvalue, config.acceptor(replica).is_some(), out);
         }
         let latest = self.schedule.latest();
         if latest.epoch != config.epoch {
             let new = latest.members.replicas.iter();
             for &replica in new.filter(|id| !config.members.replicas.contains(id)) {
-                tell(replica, &pvalue, false, out);
+                tell(replica, pvalue, false, out);
             }
         }
-        *proposal = Proposal::Decided(pvalue);
+        *proposal = Proposal::Decided(pvalue.clone());
     }
 
     /// The configurations of all slots below `until` are known.

@@ -24,6 +24,15 @@ use crate::{
 /// Time since the process started. Given, never read.
 pub type Time = Duration;
 
+/// The same, in the form that is cheapest to compare: it is compared for every message.
+type Nanos = u64;
+
+#[inline]
+fn nanos(time: Time) -> Nanos {
+    const SECOND: u64 = 1_000_000_000;
+    time.as_secs().saturating_mul(SECOND).saturating_add(u64::from(time.subsec_nanos()))
+}
+
 /// How long things may take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Timing {
@@ -62,44 +71,51 @@ pub(crate) struct Urges {
 /// One process's sense of time.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Liveness {
-    timing: Timing,
+    heartbeat: Nanos,
+    resend: Nanos,
+    patience_min: Nanos,
+    patience_max: Nanos,
     /// The state of the jitter: given, and stirred.
     seed: u64,
-    now: Time,
-    next_heartbeat: Time,
-    next_resend: Time,
+    now: Nanos,
+    next_heartbeat: Nanos,
+    next_resend: Nanos,
     /// The highest ballot whose leader was heard of.
     followed: Ballot,
     /// When that was, directly or through others.
-    heard_at: Time,
+    heard_at: Nanos,
     /// When that leader itself was heard.
-    heard_directly: Option<Time>,
+    heard_directly: Option<Nanos>,
     /// The silence after which to campaign; grows and shrinks.
-    patience: Time,
+    patience: Nanos,
     /// A random part of the patience, so that not all campaign at once.
-    jitter: Time,
+    jitter: Nanos,
     /// When acceptors answered last.
-    pongs: Vec<(NodeId, Time)>,
+    pongs: Vec<(NodeId, Nanos)>,
 }
 
 impl Liveness {
     /// What a chosen decree takes off the patience.
-    const DECREASE: Time = Time::from_millis(1);
+    const DECREASE: Nanos = 1_000_000;
 
     /// `seed` should differ between processes, and between the lives of one.
     #[must_use]
     pub fn new(timing: Timing, seed: u64) -> Self {
+        let patience_min = nanos(timing.patience_min);
         let mut this = Self {
-            timing,
+            heartbeat: nanos(timing.heartbeat),
+            resend: nanos(timing.resend),
+            patience_min,
+            patience_max: nanos(timing.patience_max).max(patience_min),
             seed,
-            now: Time::ZERO,
-            next_heartbeat: Time::ZERO,
-            next_resend: timing.resend,
+            now: 0,
+            next_heartbeat: 0,
+            next_resend: nanos(timing.resend),
             followed: Ballot::BOTTOM,
-            heard_at: Time::ZERO,
+            heard_at: 0,
             heard_directly: None,
-            patience: timing.patience_min,
-            jitter: Time::ZERO,
+            patience: patience_min,
+            jitter: 0,
             pongs: Vec::new(),
         };
         this.draw_jitter();
@@ -109,18 +125,17 @@ impl Liveness {
     /// Time has passed. It never goes back here, whatever the caller says.
     #[inline]
     pub fn pass(&mut self, now: Time) {
-        self.now = self.now.max(now);
+        self.now = self.now.max(nanos(now));
     }
 
     /// When to ask again what it is time for.
     #[must_use]
     pub fn deadline(&self) -> Time {
-        self.next_heartbeat.min(self.next_resend)
+        Time::from_nanos(self.next_heartbeat.min(self.next_resend))
     }
 
     /// The leader of this ballot was heard, directly or through another leader. True if that
     /// means to follow another leader than before.
-    #[inline]
     pub(crate) fn heard(&mut self, ballot: Ballot, directly: bool) -> bool {
         if ballot < self.followed {
             return false;
@@ -137,9 +152,20 @@ impl Liveness {
         other
     }
 
+    /// Notes that the followed leader itself was heard once more. False if `ballot` is another.
+    #[inline]
+    pub(crate) fn hears_on(&mut self, ballot: Ballot) -> bool {
+        let same = ballot == self.followed;
+        if same {
+            self.heard_at = self.now;
+            self.heard_directly = Some(self.now);
+        }
+        same
+    }
+
     /// Our ballot was preempted: be more patient.
     pub(crate) fn preempted(&mut self, by: Ballot) {
-        self.patience = (self.patience * 2).min(self.timing.patience_max);
+        self.patience = self.patience.saturating_mul(2).min(self.patience_max);
         self.draw_jitter();
         self.heard(by, false);
     }
@@ -147,9 +173,9 @@ impl Liveness {
     /// A decree was chosen in our ballot: be a little less patient.
     #[inline]
     pub(crate) fn chosen(&mut self) {
-        if self.patience > self.timing.patience_min {
+        if self.patience > self.patience_min {
             let less = self.patience.saturating_sub(Self::DECREASE);
-            self.patience = less.max(self.timing.patience_min);
+            self.patience = less.max(self.patience_min);
         }
     }
 
@@ -164,8 +190,8 @@ impl Liveness {
     /// Whether a quorum of the configuration's acceptors answers.
     pub(crate) fn connected(&mut self, config: &Config) -> bool {
         self.pongs.retain(|(acceptor, _)| config.acceptor(*acceptor).is_some());
-        let horizon = self.timing.patience_min;
-        let fresh = self.pongs.iter().filter(|(_, at)| self.now - *at <= horizon).count();
+        let fresh = |at: Nanos| self.now - at <= self.patience_min;
+        let fresh = self.pongs.iter().filter(|(_, at)| fresh(*at)).count();
         let quorums = config.members.quorums;
         fresh >= quorums.phase1.max(quorums.phase2) as usize
     }
@@ -178,20 +204,20 @@ impl Liveness {
 
     /// Whether the followed leader itself has been heard lately.
     pub(crate) fn hears(&self) -> bool {
-        self.heard_directly.is_some_and(|at| self.now - at <= self.timing.patience_min)
+        self.heard_directly.is_some_and(|at| self.now - at <= self.patience_min)
     }
 
     /// What it is time for. `may_campaign`: this process is a leader, and passive.
     pub(crate) fn urges(&mut self, may_campaign: bool, config: &Config) -> Urges {
         let heartbeat = self.now >= self.next_heartbeat;
         if heartbeat {
-            self.next_heartbeat = self.now + self.timing.heartbeat;
+            self.next_heartbeat = self.now + self.heartbeat;
         }
         let resend = self.now >= self.next_resend;
         if resend {
-            self.next_resend = self.now + self.timing.resend;
+            self.next_resend = self.now + self.resend;
         }
-        let silent = self.now >= self.heard_at + self.patience + self.jitter;
+        let silent = self.now - self.heard_at >= self.patience.saturating_add(self.jitter);
         let campaign = may_campaign && silent && self.connected(config);
         if campaign {
             self.heard_at = self.now;
@@ -206,7 +232,6 @@ impl Liveness {
         let mut z = self.seed;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let parts = u32::from((z >> 48) as u16);
-        self.jitter = self.patience * parts / 0x1_0000;
+        self.jitter = (self.patience >> 16).saturating_mul(z >> 48);
     }
 }

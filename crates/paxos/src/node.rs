@@ -18,6 +18,9 @@ use crate::{
     types::{Ballot, Command, NodeId, Slot},
 };
 
+/// Slots after which the leader is told how far the replica on its node is.
+const TELL_EVERY: u64 = 32;
+
 /// Which roles a node has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Roles {
@@ -96,6 +99,8 @@ impl core::error::Error for RecoverError {}
 pub struct Node<S> {
     id: NodeId,
     roles: Roles,
+    /// The roles as bits: one test per message.
+    mask: u8,
     incarnation: u32,
     replica: Replica<S>,
     leader: Leader,
@@ -158,6 +163,7 @@ impl<S: StateMachine> Node<S> {
         Self {
             id,
             roles,
+            mask: roles.mask(),
             incarnation,
             replica: Replica::new(id, incarnation, state, schedule.clone(), sessions),
             leader: Leader::new(id, incarnation, used, schedule),
@@ -190,9 +196,11 @@ impl<S: StateMachine> Node<S> {
         self.roles.replica && self.replica.read(id)
     }
 
-    /// A snapshot of everything below `slot` is on disk.
+    /// A snapshot of everything below `slot` is on disk. The others are told at once: what waits
+    /// for that is garbage.
     pub fn saved(&mut self, slot: Slot, out: &mut Outbox) {
         self.replica.saved(slot, out);
+        self.report(out);
         self.settle(out);
     }
 
@@ -212,13 +220,12 @@ impl<S: StateMachine> Node<S> {
         if !self.roles.replica {
             return;
         }
-        let progress = self.replica.progress();
-        if self.roles.leader && progress.slot_out != self.told {
-            self.told = progress.slot_out;
-            out.send(self.id, Message::SlotOut(progress));
+        if self.replica.slot_out() >= self.told.plus(TELL_EVERY) {
+            self.tell_leader(out);
         }
-        self.replica.propose(out);
-        self.settle(out);
+        if self.replica.propose(out) {
+            self.settle(out);
+        }
     }
 
     /// Does what it is time for. To be called when [`Node::deadline`] is reached; more often does
@@ -227,6 +234,7 @@ impl<S: StateMachine> Node<S> {
         self.liveness.pass(now);
         let may_campaign = self.roles.leader && !self.leader.leading();
         let urges = self.liveness.urges(may_campaign, self.leader.config());
+        self.tell_leader(out);
         if urges.campaign {
             self.leader.campaign(out);
         }
@@ -251,6 +259,7 @@ impl<S: StateMachine> Node<S> {
 
     /// Takes over at once, whoever leads: for a hand-over, and for tests.
     pub fn campaign(&mut self, out: &mut Outbox) {
+        self.tell_leader(out);
         if self.roles.leader {
             self.leader.campaign(out);
             self.settle(out);
@@ -289,7 +298,7 @@ impl<S: StateMachine> Node<S> {
 
     /// The paper's Figs. 2 and 8: which message concerns which role.
     fn route(&mut self, from: NodeId, message: Message, out: &mut Outbox) {
-        if !self.roles.take(&message) {
+        if self.mask & concerns(&message) == 0 {
             return;
         }
         let Self { replica, leader, acceptor, liveness, .. } = self;
@@ -332,7 +341,9 @@ impl<S: StateMachine> Node<S> {
             Message::Decision { slot, ballot, decree } => {
                 let accepted = || acceptor.accepted(slot, ballot).cloned();
                 replica.decision(slot, decree.or_else(accepted), out);
-                self.heard(ballot, true, out);
+                if !liveness.hears_on(ballot) {
+                    self.heard(ballot, true, out);
+                }
             }
             Message::AskSchedule => {
                 out.send(from, Message::Schedule(Arc::new(replica.schedule().clone())));
@@ -378,6 +389,16 @@ impl<S: StateMachine> Node<S> {
         }
         let event = self.leader.preempted(ballot);
         self.note(event, out);
+    }
+
+    /// Tells the leader on this node how far the replica is. Late news cost it memory, and a
+    /// shorter phase 1, so it is told now and then, and before it campaigns.
+    fn tell_leader(&mut self, out: &mut Outbox) {
+        if self.roles.replica && self.roles.leader {
+            self.told = self.replica.slot_out();
+            out.send(self.id, Message::SlotOut(self.replica.progress()));
+            self.settle(out);
+        }
     }
 
     fn slot_out(&mut self, from: NodeId, progress: Progress, out: &mut Outbox) {
@@ -434,30 +455,40 @@ impl<S: StateMachine> Node<S> {
     }
 }
 
+const REPLICA: u8 = 1;
+const LEADER: u8 = 2;
+const ACCEPTOR: u8 = 4;
+
 impl Roles {
-    /// Whether a node with these roles takes the message.
-    #[inline]
-    fn take(self, message: &Message) -> bool {
-        match message {
-            Message::P1a { .. }
-            | Message::P2a(_)
-            | Message::Ping { .. }
-            | Message::ReadQuery { .. }
-            | Message::Collect(_) => self.acceptor,
-            Message::Propose(_)
-            | Message::P1b(_)
-            | Message::P2b(_)
-            | Message::Pong { .. }
-            | Message::Schedule(_) => self.leader,
-            Message::Forward(_)
-            | Message::Decision { .. }
-            | Message::AskSchedule
-            | Message::Learn(_)
-            | Message::Decisions { .. }
-            | Message::FetchSnapshot { .. }
-            | Message::SnapshotChunk(_)
-            | Message::ReadReply { .. } => self.replica,
-            Message::SlotOut(_) | Message::Heartbeat { .. } => self.replica || self.leader,
-        }
+    fn mask(self) -> u8 {
+        u8::from(self.replica) * REPLICA
+            + u8::from(self.leader) * LEADER
+            + u8::from(self.acceptor) * ACCEPTOR
+    }
+}
+
+/// The roles that a message concerns.
+#[inline]
+fn concerns(message: &Message) -> u8 {
+    match message {
+        Message::P1a { .. }
+        | Message::P2a(_)
+        | Message::Ping { .. }
+        | Message::ReadQuery { .. }
+        | Message::Collect(_) => ACCEPTOR,
+        Message::Propose(_)
+        | Message::P1b(_)
+        | Message::P2b(_)
+        | Message::Pong { .. }
+        | Message::Schedule(_) => LEADER,
+        Message::Forward(_)
+        | Message::Decision { .. }
+        | Message::AskSchedule
+        | Message::Learn(_)
+        | Message::Decisions { .. }
+        | Message::FetchSnapshot { .. }
+        | Message::SnapshotChunk(_)
+        | Message::ReadReply { .. } => REPLICA,
+        Message::SlotOut(_) | Message::Heartbeat { .. } => REPLICA | LEADER,
     }
 }

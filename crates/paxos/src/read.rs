@@ -67,6 +67,12 @@ impl Reads {
         room
     }
 
+    /// Whether no read waits for a round.
+    #[inline]
+    pub(crate) fn idle(&self) -> bool {
+        self.queued.is_empty()
+    }
+
     /// Starts a round for the reads that wait, unless one is under way.
     #[inline]
     pub(crate) fn start(&mut self, config: &Arc<Config>, out: &mut Outbox) {
@@ -100,12 +106,14 @@ impl Reads {
         }
     }
 
-    /// Everything below `slot_out` has been performed.
+    /// Whether no read waits for slots to be performed.
     #[inline]
+    pub(crate) fn settled(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Everything below `slot_out` has been performed.
     pub(crate) fn ready(&mut self, slot_out: Slot, schedule: &Schedule, out: &mut Outbox) {
-        if self.waiting.is_empty() {
-            return;
-        }
         for i in (0..self.waiting.len()).rev() {
             if slot_out <= self.waiting[i].highest {
                 continue; // The rule is "above", though "at" seems to do (E46).

@@ -263,7 +263,12 @@ impl Schedule {
     #[must_use]
     pub fn at(&self, slot: Slot) -> &Arc<Config> {
         let governs = |&&(first, _): &&(Slot, _)| first <= slot;
-        &self.entries.iter().rev().find(governs).unwrap_or(&self.entries[0]).1
+        match self.entries.last() {
+            Some((first, latest)) if *first <= slot => latest,
+            Some(_) | None => {
+                &self.entries.iter().rev().find(governs).unwrap_or(&self.entries[0]).1
+            }
+        }
     }
 
     /// The newest configuration, in force or not.

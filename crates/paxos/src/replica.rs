@@ -116,7 +116,7 @@ impl<S: StateMachine> Replica<S> {
             decisions: Ring::new(Slot::FIRST),
             schedule,
             sessions: Sessions::new(sessions),
-            admitted: Admitted::default(),
+            admitted: Admitted::new(),
             reads: Reads::new(incarnation),
             catchup: Catchup::default(),
             lead: None,
@@ -168,13 +168,29 @@ impl<S: StateMachine> Replica<S> {
         if slot < self.slot_out || !self.decisions.has_room(slot) {
             return;
         }
+        self.yield_slot(slot, &decree);
         self.decisions.insert(slot, decree);
-        self.yield_slot(slot);
-        self.advance(out);
+        if slot == self.slot_out {
+            self.advance(out);
+        }
     }
 
     /// The paper's propose(): gives the commands that wait their slots, while WINDOW allows.
-    pub fn propose(&mut self, out: &mut Outbox) {
+    /// False if there was nothing to do.
+    #[inline]
+    pub fn propose(&mut self, out: &mut Outbox) -> bool {
+        let idle = self.requests.is_empty()
+            && self.waiting.is_empty()
+            && self.reads.idle()
+            && !self.urgent
+            && self.schedule.boundary() <= self.slot_out;
+        if !idle {
+            self.propose_waiting(out);
+        }
+        !idle
+    }
+
+    fn propose_waiting(&mut self, out: &mut Outbox) {
         self.reads.start(self.schedule.at(self.slot_out), out);
         let urgent = core::mem::take(&mut self.urgent);
         if self.lead.is_none() && !urgent {
@@ -292,21 +308,20 @@ impl<S: StateMachine> Replica<S> {
 
     /// A slot has been decided: what was proposed for it, if it lost, is proposed elsewhere (E8).
     #[inline]
-    pub(crate) fn yield_slot(&mut self, slot: Slot) {
+    fn yield_slot(&mut self, slot: Slot, decided: &Decree) {
         let Some((mine, _)) = self.proposals.remove(slot) else { return };
-        let won = self.decisions.get(slot).is_some_and(|decided| *decided == mine);
-        if !won && !self.performed(&mine) {
+        if mine != *decided && !self.performed(&mine) {
             self.waiting.push_back(mine);
         }
     }
 
-    /// Everything below `slot` has been performed, by a snapshot: the proposals there are void.
+    /// Everything below `slot` has been performed, by a snapshot: the proposals there are void,
+    /// and what was not performed is proposed elsewhere (E43).
     pub(crate) fn yield_below(&mut self, slot: Slot) {
-        while self.proposals.base() < slot.min(self.proposals.end()) {
-            let base = self.proposals.base();
-            self.yield_slot(base);
-            self.proposals.advance(base.next());
-        }
+        let below = self.proposals.iter().take_while(|(s, _)| *s < slot);
+        let lost = below.map(|(_, (decree, _))| decree).filter(|decree| !self.performed(decree));
+        let lost: Vec<Decree> = lost.cloned().collect();
+        self.waiting.extend(lost);
         self.proposals.advance(slot);
     }
 
@@ -315,19 +330,19 @@ impl<S: StateMachine> Replica<S> {
     pub(crate) fn advance(&mut self, out: &mut Outbox) {
         while let Some(decree) = self.decisions.get(self.slot_out) {
             let decree = decree.clone();
-            self.perform(&decree, out);
-            self.slot_out = self.slot_out.next();
-            self.proposals.advance(self.slot_out);
+            self.perform(self.slot_out, &decree, out);
         }
-        self.reads.ready(self.slot_out, &self.schedule, out);
+        self.proposals.advance(self.slot_out);
+        if !self.reads.settled() {
+            self.reads.ready(self.slot_out, &self.schedule, out);
+        }
     }
 
-    /// The paper's perform(), for the decree of slot_out.
-    fn perform(&mut self, decree: &Decree, out: &mut Outbox) {
-        let slot = self.slot_out;
-        let decided = self.decisions.get(slot);
-        invariant!(R2, decided.is_some(), "no decision for slot {slot}");
-        invariant!(R3, decided == Some(decree), "{decree} is not the decree of slot {slot}");
+    /// The paper's perform(), for the decree of `slot`.
+    fn perform(&mut self, slot: Slot, decree: &Decree, out: &mut Outbox) {
+        invariant!(R2, self.decisions.end() > slot, "no decision for slot {slot}");
+        invariant!(R3, slot == self.slot_out, "slot {slot} is not {}", self.slot_out);
+        self.slot_out = slot.next();
         for run in decree.commands().chunk_by(|a, b| a.client == b.client) {
             let client = run[0].client;
             let ours = self.admitted.knows(client);
@@ -434,7 +449,7 @@ impl<S: StateMachine> Replica<S> {
     /// Forgets clients of whom nothing is known but that they once sent something.
     fn make_room(&mut self) {
         let sessions = &self.sessions;
-        self.admitted.retain(|client| sessions.table.contains_key(&client));
+        self.admitted.retain(|client| sessions.knows(client));
     }
 
     /// Forgets configurations that govern only slots below `slot`, which all are durable.

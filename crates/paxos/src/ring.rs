@@ -1,15 +1,27 @@
 //! Slots in flight: a ring, indexed by slot, that moves forward.
 
-use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::mem;
 
 use crate::types::Slot;
 
+/// The low bits of a number as an index: all of it, if it was checked to be small.
+#[expect(clippy::cast_possible_truncation, reason = "only the low bits are wanted")]
+#[inline]
+pub(crate) const fn low(n: u64) -> usize {
+    n as usize
+}
+
 /// Values by slot, for the slots from [`Ring::base`] on. Looking up, inserting and dropping cost
 /// a few instructions each, whatever the number of slots.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ring<T> {
-    base: Slot,
-    slots: VecDeque<Option<T>>,
+    base: u64,
+    /// The slot after the last value.
+    end: u64,
+    /// The value of slot s is at s modulo the length, which is a power of two, or zero.
+    /// `None` wherever there is no value, and outside of base..end.
+    places: Vec<Option<T>>,
 }
 
 /// How far ahead of its base a ring may reach, in slots. More would let a damaged or hostile
@@ -18,111 +30,155 @@ pub(crate) const SPAN_MAX: u64 = 1 << 20;
 
 impl<T> Ring<T> {
     pub(crate) fn new(base: Slot) -> Self {
-        Self { base, slots: VecDeque::new() }
+        Self { base: base.0, end: base.0, places: Vec::new() }
     }
 
     /// The first slot that the ring can hold; everything below has been dropped.
     #[inline]
     pub(crate) fn base(&self) -> Slot {
-        self.base
+        Slot(self.base)
     }
 
     /// The slot after the last one that is held.
     #[inline]
     pub(crate) fn end(&self) -> Slot {
-        self.base.plus(self.slots.len() as u64)
+        Slot(self.end)
     }
 
     /// Whether `slot` can be held.
     #[inline]
     pub(crate) fn has_room(&self, slot: Slot) -> bool {
-        slot >= self.base && slot.0 - self.base.0 < SPAN_MAX
+        slot.0.wrapping_sub(self.base) < SPAN_MAX
     }
 
     #[inline]
-    fn index(&self, slot: Slot) -> Option<usize> {
-        usize::try_from(slot.0.checked_sub(self.base.0)?).ok()
+    fn holds(&self, slot: u64) -> bool {
+        slot.wrapping_sub(self.base) < self.end - self.base
+    }
+
+    /// Slots wrap around, so only their low bits matter, however wide `usize` is.
+    #[inline]
+    fn place(&self, slot: u64) -> usize {
+        low(slot) & self.places.len().wrapping_sub(1)
     }
 
     #[inline]
     pub(crate) fn get(&self, slot: Slot) -> Option<&T> {
-        self.slots.get(self.index(slot)?)?.as_ref()
+        if !self.holds(slot.0) {
+            return None;
+        }
+        self.places.get(self.place(slot.0))?.as_ref()
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
-        let index = self.index(slot)?;
-        self.slots.get_mut(index)?.as_mut()
+        if !self.holds(slot.0) {
+            return None;
+        }
+        let place = self.place(slot.0);
+        self.places.get_mut(place)?.as_mut()
     }
 
     /// Puts `value` at `slot`, which must have room.
     #[inline]
     pub(crate) fn insert(&mut self, slot: Slot, value: T) {
         debug_assert!(self.has_room(slot), "callers check the room first");
-        let Some(index) = self.index(slot) else { return };
-        if index == self.slots.len() {
-            self.slots.push_back(Some(value));
-            return;
+        let end = self.end.max(slot.0 + 1);
+        if end - self.base > self.places.len() as u64 {
+            self.grow(end);
         }
-        if index > self.slots.len() {
-            self.slots.resize_with(index + 1, || None);
+        self.end = end;
+        let place = self.place(slot.0);
+        if let Some(place) = self.places.get_mut(place) {
+            *place = Some(value);
         }
-        self.slots[index] = Some(value);
+    }
+
+    #[cold]
+    fn grow(&mut self, end: u64) {
+        const FEW: u64 = 64;
+        let len = low((end - self.base).max(FEW).next_power_of_two());
+        let mut grown = Vec::new();
+        grown.resize_with(len, || None);
+        for slot in self.base..self.end {
+            let place = self.place(slot);
+            grown[low(slot) & (len - 1)] = self.places[place].take();
+        }
+        self.places = grown;
     }
 
     #[inline]
     pub(crate) fn remove(&mut self, slot: Slot) -> Option<T> {
-        let index = self.index(slot)?;
-        let removed = self.slots.get_mut(index)?.take();
-        while let Some(None) = self.slots.back() {
-            self.slots.pop_back();
+        if !self.holds(slot.0) {
+            return None;
         }
+        let place = self.place(slot.0);
+        let removed = self.places[place].take();
+        self.shorten();
         removed
+    }
+
+    /// Lets the ring end after its last value.
+    #[inline]
+    fn shorten(&mut self) {
+        while self.end > self.base && self.places[self.place(self.end - 1)].is_none() {
+            self.end -= 1;
+        }
     }
 
     /// Drops everything below `base`. The base never moves back.
     #[inline]
     pub(crate) fn advance(&mut self, base: Slot) {
-        while self.base < base && self.slots.pop_front().is_some() {
-            self.base = self.base.next();
+        while self.base < base.0 && self.base < self.end {
+            let place = self.place(self.base);
+            drop(mem::take(&mut self.places[place]));
+            self.base += 1;
         }
-        self.base = self.base.max(base);
+        self.base = self.base.max(base.0);
+        self.end = self.end.max(self.base);
     }
 
     /// Makes room from `base` on, which may be below the base so far.
     pub(crate) fn retreat(&mut self, base: Slot) {
-        while self.base > base {
-            self.slots.push_front(None);
-            self.base = Slot(self.base.0 - 1);
+        if base.0 < self.base {
+            let mut lower = Self::new(base);
+            for slot in self.base..self.end {
+                let place = self.place(slot);
+                self.places[place].take().into_iter().for_each(|v| lower.insert(Slot(slot), v));
+            }
+            *self = lower;
         }
     }
 
     /// Keeps the values for which `keep` says so.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
-        for slot in &mut self.slots {
-            if slot.as_ref().is_some_and(|value| !keep(value)) {
-                *slot = None;
+        for place in &mut self.places {
+            if place.as_ref().is_some_and(|value| !keep(value)) {
+                *place = None;
             }
         }
-        while let Some(None) = self.slots.back() {
-            self.slots.pop_back();
-        }
+        self.shorten();
     }
 
     /// The values from `from` on, in the order of their slots.
     pub(crate) fn iter_from(&self, from: Slot) -> impl Iterator<Item = (Slot, &T)> {
-        let skip = usize::try_from(from.0.saturating_sub(self.base.0)).unwrap_or(usize::MAX);
-        let skip = skip.min(self.slots.len());
-        let first = self.base.plus(skip as u64);
-        let values = self.slots.range(skip..).enumerate();
-        values.filter_map(move |(i, value)| Some((first.plus(i as u64), value.as_ref()?)))
+        let slots = self.base.max(from.0)..self.end;
+        slots.filter_map(|slot| Some((Slot(slot), self.places[self.place(slot)].as_ref()?)))
     }
 
     /// The values, in the order of their slots.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &T)> {
-        self.iter_from(self.base)
+        self.iter_from(self.base())
     }
 }
+
+impl<T: PartialEq> PartialEq for Ring<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.base == other.base && self.iter().eq(other.iter())
+    }
+}
+
+impl<T: Eq> Eq for Ring<T> {}
 
 #[cfg(test)]
 mod tests {
@@ -143,6 +199,21 @@ mod tests {
         assert_eq!(ring.iter().collect::<Vec<_>>(), [(Slot(7), &'c')]);
         ring.advance(Slot(90));
         assert_eq!((ring.base(), ring.end()), (Slot(90), Slot(90)));
+    }
+
+    #[test]
+    fn grows_and_wraps_around_without_mixing_slots_up() {
+        let mut ring = Ring::new(Slot(1));
+        for slot in 1..1000 {
+            ring.insert(Slot(slot), slot);
+            if slot > 90 {
+                ring.advance(Slot(slot - 70));
+            }
+        }
+        let held: Vec<_> = ring.iter().map(|(slot, &value)| (slot.0, value)).collect();
+        assert_eq!(held, (929..1000).map(|slot| (slot, slot)).collect::<Vec<_>>());
+        assert_eq!(ring.get(Slot(928)), None);
+        assert_eq!(ring.get(Slot(1000)), None);
     }
 
     #[test]

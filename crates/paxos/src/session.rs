@@ -5,12 +5,12 @@
 //! waits forever (E9). Here the table of sessions is a part of the replicated state. A client has
 //! any number of commands in flight (E21); it says which replies it has, and those are dropped.
 
-use alloc::{
-    collections::{BTreeMap, VecDeque},
-    vec::Vec,
-};
+use alloc::{collections::VecDeque, vec::Vec};
 
-use crate::types::{ClientId, Payload, Slot};
+use crate::{
+    ring::low,
+    types::{ClientId, Payload, Slot},
+};
 
 /// Most commands that one client may have in flight. A command further ahead is not taken.
 pub const IN_FLIGHT_MAX: u64 = 1 << 14;
@@ -18,6 +18,54 @@ pub const IN_FLIGHT_MAX: u64 = 1 << 14;
 /// Most sessions, unless the owner of a replica says otherwise. All replicas of a cluster must
 /// have the same limit.
 pub const SESSIONS_MAX: usize = 1 << 16;
+
+/// Something for each client, in the order of their names. Younger clients come later, so a new
+/// one is usually added at the end; and often a client is asked for who was asked for before.
+#[derive(Clone, Debug)]
+pub(crate) struct Table<T> {
+    entries: Vec<(ClientId, T)>,
+    /// Where the client was who was asked for last.
+    hint: usize,
+}
+
+impl<T> Table<T> {
+    const fn new() -> Self {
+        Self { entries: Vec::new(), hint: 0 }
+    }
+
+    /// Where `client` is, or would have to be.
+    #[inline]
+    fn find(&self, client: ClientId) -> Result<usize, usize> {
+        match self.entries.get(self.hint) {
+            Some((id, _)) if *id == client => Ok(self.hint),
+            Some(_) | None => self.entries.binary_search_by_key(&client, |(id, _)| *id),
+        }
+    }
+
+    #[inline]
+    fn get(&self, client: ClientId) -> Option<&T> {
+        self.find(client).ok().map(|place| &self.entries[place].1)
+    }
+
+    /// Adds a client who is not there.
+    pub(crate) fn insert(&mut self, client: ClientId, value: T) {
+        if let Err(place) = self.find(client) {
+            self.entries.insert(place, (client, value));
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &(ClientId, T)> {
+        self.entries.iter()
+    }
+}
+
+impl<T: PartialEq> PartialEq for Table<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.entries == other.entries
+    }
+}
+
+impl<T: Eq> Eq for Table<T> {}
 
 /// One client's commands. Replicated.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -51,26 +99,23 @@ impl Session {
         if place >= IN_FLIGHT_MAX {
             return Seen::TooFar;
         }
-        let reply = usize::try_from(place).ok().and_then(|place| self.replies.get(place));
+        let reply = self.replies.get(low(place));
         reply.and_then(Option::as_ref).map_or(Seen::Never, Seen::Done)
     }
 
     /// Forgets the replies below `acked`.
     #[inline]
     pub(crate) fn ack(&mut self, acked: u64) {
-        while self.acked < acked {
-            if self.replies.pop_front().is_none() {
-                self.acked = acked;
-                return;
-            }
-            self.acked += 1;
+        if acked > self.acked {
+            skip(&mut self.replies, acked - self.acked);
+            self.acked = acked;
         }
     }
 
     /// Keeps the reply to a command that was [never](Seen::Never) seen.
     #[inline]
     pub(crate) fn keep(&mut self, cid: u64, reply: Payload) {
-        let place = usize::try_from(cid - self.acked).unwrap_or(usize::MAX);
+        let place = low(cid - self.acked);
         if place == self.replies.len() {
             self.replies.push_back(Some(reply));
             return;
@@ -82,10 +127,22 @@ impl Session {
     }
 }
 
+/// Drops the first `n` items, or as many as there are.
+#[inline]
+fn skip<T>(items: &mut VecDeque<T>, n: u64) {
+    if n == 1 {
+        drop(items.pop_front());
+    } else if n >= items.len() as u64 {
+        items.clear();
+    } else {
+        items.drain(..low(n));
+    }
+}
+
 /// All sessions. A deterministic function of the decided prefix.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Sessions {
-    pub(crate) table: BTreeMap<ClientId, Session>,
+    pub(crate) table: Table<Session>,
     /// No evicted session was used after this slot; so a client born later is new.
     pub(crate) horizon: Slot,
     max: usize,
@@ -93,7 +150,12 @@ pub(crate) struct Sessions {
 
 impl Sessions {
     pub(crate) fn new(max: usize) -> Self {
-        Self { table: BTreeMap::new(), horizon: Slot(0), max: max.max(1) }
+        Self { table: Table::new(), horizon: Slot(0), max: max.max(1) }
+    }
+
+    /// Whether `client` has a session.
+    pub(crate) fn knows(&self, client: ClientId) -> bool {
+        self.table.get(client).is_some()
     }
 
     /// The most sessions at one time.
@@ -104,26 +166,32 @@ impl Sessions {
     /// The session of `client`, for a command decided in `slot`. `None` if it has expired.
     #[inline]
     pub(crate) fn open(&mut self, client: ClientId, slot: Slot) -> Option<&mut Session> {
-        if !self.table.contains_key(&client) {
-            // Born after this slot would be a lie, and could outlive an eviction.
-            if client.born <= self.horizon || client.born > slot {
-                return None;
-            }
-            if self.table.len() >= self.max {
-                self.evict();
-            }
-            let new = Session { acked: 1, replies: VecDeque::new(), used: slot };
-            self.table.insert(client, new);
-        }
-        let session = self.table.get_mut(&client)?;
+        let place = match self.table.find(client) {
+            Ok(place) => place,
+            Err(_) => self.create(client, slot)?,
+        };
+        self.table.hint = place;
+        let (_, session) = &mut self.table.entries[place];
         session.used = slot;
         Some(session)
+    }
+
+    fn create(&mut self, client: ClientId, slot: Slot) -> Option<usize> {
+        // Born after this slot would be a lie, and could outlive an eviction.
+        if client.born <= self.horizon || client.born > slot {
+            return None;
+        }
+        if self.table.entries.len() >= self.max {
+            self.evict();
+        }
+        self.table.insert(client, Session { acked: 1, replies: VecDeque::new(), used: slot });
+        self.table.find(client).ok()
     }
 
     /// What became of command `cid`, without opening a session. `None` if the session expired.
     #[inline]
     pub(crate) fn seen(&self, client: ClientId, cid: u64) -> Option<Seen<'_>> {
-        match self.table.get(&client) {
+        match self.table.get(client) {
             Some(session) => Some(session.seen(cid)),
             None if client.born <= self.horizon => None,
             None => Some(Seen::Never),
@@ -133,10 +201,11 @@ impl Sessions {
     /// Evicts the eighth of the sessions that was not used for longest. Every replica evicts the
     /// same ones, for the slots of their commands decide, and no clock.
     fn evict(&mut self) {
-        let mut oldest: Vec<_> = self.table.iter().map(|(&id, s)| (s.used, id)).collect();
+        let mut oldest: Vec<_> = self.table.iter().map(|(id, s)| (s.used, *id)).collect();
         oldest.sort_unstable();
-        for &(used, client) in oldest.iter().take(self.max / 8 + 1) {
-            self.table.remove(&client);
+        oldest.truncate(self.max / 8 + 1);
+        if let Some(&(used, last)) = oldest.last() {
+            self.table.entries.retain(|(id, s)| (s.used, *id) > (used, last));
             self.horizon = self.horizon.max(used);
         }
     }
@@ -145,59 +214,70 @@ impl Sessions {
 /// The commands that this replica has taken from clients. Local, unlike the sessions: it keeps a
 /// retransmission from being proposed while its first copy is under way (E19), and says whom to
 /// answer.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Admitted {
-    clients: BTreeMap<ClientId, InFlight>,
+    clients: Table<InFlight>,
 }
 
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 struct InFlight {
     acked: u64,
     taken: VecDeque<bool>,
 }
 
 impl Admitted {
+    pub(crate) const fn new() -> Self {
+        Self { clients: Table::new() }
+    }
+
     /// Takes a command, unless it has been taken already or is too far ahead.
     #[inline]
     pub(crate) fn admit(&mut self, client: ClientId, cid: u64, acked: u64) -> bool {
-        let flight = self.clients.entry(client).or_default();
-        while flight.acked < acked {
-            if flight.taken.pop_front().is_none() {
-                flight.acked = acked;
-                break;
-            }
-            flight.acked += 1;
+        let place = self.clients.find(client).unwrap_or_else(|place| {
+            let new = InFlight { acked, taken: VecDeque::new() };
+            self.clients.entries.insert(place, (client, new));
+            place
+        });
+        self.clients.hint = place;
+        let flight = &mut self.clients.entries[place].1;
+        if acked > flight.acked {
+            skip(&mut flight.taken, acked - flight.acked);
+            flight.acked = acked;
         }
-        let Some(place) = cid.checked_sub(flight.acked) else { return false };
-        let Ok(place) = usize::try_from(place.min(IN_FLIGHT_MAX)) else { return false };
-        if place as u64 == IN_FLIGHT_MAX {
+        let Some(ahead) = cid.checked_sub(flight.acked) else { return false };
+        if ahead >= IN_FLIGHT_MAX {
             return false;
         }
-        if place >= flight.taken.len() {
-            flight.taken.resize(place + 1, false);
+        let ahead = low(ahead);
+        if ahead == flight.taken.len() {
+            flight.taken.push_back(true);
+            return true;
         }
-        !core::mem::replace(&mut flight.taken[place], true)
+        if ahead > flight.taken.len() {
+            flight.taken.resize(ahead + 1, false);
+        }
+        !core::mem::replace(&mut flight.taken[ahead], true)
     }
 
     /// Whether `client` has sent commands here, and is to be answered.
     #[inline]
     pub(crate) fn knows(&self, client: ClientId) -> bool {
-        self.clients.contains_key(&client)
+        self.clients.get(client).is_some()
     }
 
     /// Forgets a client whose session has expired.
     pub(crate) fn forget(&mut self, client: ClientId) {
-        self.clients.remove(&client);
+        self.clients.entries.retain(|(id, _)| *id != client);
     }
 
     /// Forgets the clients for whom `keep` says no.
     pub(crate) fn retain(&mut self, keep: impl Fn(ClientId) -> bool) {
-        self.clients.retain(|&client, _| keep(client));
+        self.clients.entries.retain(|(id, _)| keep(*id));
     }
 
     /// How many clients have sent commands here.
     pub(crate) fn len(&self) -> usize {
-        self.clients.len()
+        self.clients.entries.len()
     }
 }
 
@@ -250,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_retransmission_is_not_admitted_twice() {
-        let mut admitted = Admitted::default();
+        let mut admitted = Admitted::new();
         let c = client(1, 1);
         assert!(admitted.admit(c, 2, 1));
         assert!(admitted.admit(c, 1, 1));

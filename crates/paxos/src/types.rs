@@ -1,7 +1,11 @@
 //! The paper's nouns (sections 2.1 and 2.2): slots, ballots, commands, decrees, pvalues.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::fmt;
+use core::{
+    cmp::Ordering,
+    fmt,
+    hash::{Hash, Hasher},
+};
 
 use crate::reconfig::Reconfiguration;
 
@@ -35,14 +39,15 @@ impl Slot {
 /// The paper assumes that a leader never uses a ballot twice. A leader that restarts must keep
 /// to that, so a ballot also names the leader's incarnation, and is durable before its p1a
 /// leaves (trap E13).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, Debug)]
+#[repr(C)] // In this order, the last two can be compared as one number.
 pub struct Ballot {
     /// Grows whenever a leader tries to take over.
     pub round: u64,
-    /// The one leader that may use this ballot.
-    pub leader: NodeId,
     /// Which life of that leader.
     pub incarnation: u32,
+    /// The one leader that may use this ballot.
+    pub leader: NodeId,
 }
 
 impl Ballot {
@@ -52,6 +57,59 @@ impl Ballot {
     /// The highest round that is accepted from the network, so that one damaged or hostile
     /// process cannot use up all ballots.
     pub const ROUND_MAX: u64 = 1 << 48;
+
+    /// Round, leader and incarnation as one number of the same order: ballots are compared for
+    /// every message, and one comparison is faster than three.
+    #[inline]
+    fn key(self) -> u128 {
+        let holder = (u64::from(self.leader.0) << 32) | u64::from(self.incarnation);
+        (u128::from(self.round) << 64) | u128::from(holder)
+    }
+}
+
+impl PartialEq for Ballot {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Ballot {}
+
+impl PartialOrd for Ballot {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+    #[inline]
+    fn lt(&self, other: &Self) -> bool {
+        self.key() < other.key()
+    }
+    #[inline]
+    fn le(&self, other: &Self) -> bool {
+        self.key() <= other.key()
+    }
+    #[inline]
+    fn gt(&self, other: &Self) -> bool {
+        self.key() > other.key()
+    }
+    #[inline]
+    fn ge(&self, other: &Self) -> bool {
+        self.key() >= other.key()
+    }
+}
+
+impl Ord for Ballot {
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl Hash for Ballot {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
 }
 
 /// A client's session: the paper's κ.

@@ -131,8 +131,8 @@ pub(crate) fn encode_snapshot(
     slot.put(&mut out);
     schedule.put(&mut out);
     sessions.horizon.put(&mut out);
-    put_len(sessions.table.len(), &mut out);
-    for (client, session) in &sessions.table {
+    put_len(sessions.table.iter().len(), &mut out);
+    for (client, session) in sessions.table.iter() {
         client.put(&mut out);
         session.put(&mut out);
     }
