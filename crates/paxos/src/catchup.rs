@@ -55,6 +55,11 @@ struct Download {
     checksum: u64,
     total: u64,
     bytes: Vec<u8>,
+    /// How many bytes were there when the last round of retries began.
+    before: usize,
+    /// Nothing has come for a whole round. Only then may another snapshot replace this one, or
+    /// the parts from two replicas would for ever push each other out.
+    stalled: bool,
 }
 
 /// A snapshot that others are fetching.
@@ -147,6 +152,8 @@ impl<S: StateMachine> Replica<S> {
     fn collect(&mut self, out: &mut Outbox) {
         let configs = self.schedule.entries.iter().map(|(_, config)| config);
         let enough = configs.clone().map(|config| self.rank_durable(config)).min();
+        // Which configurations a slot concerns, only those know who have performed what is below.
+        let enough = enough.map(|slot| slot.min(self.slot_out));
         let Some(slot) = enough.filter(|slot| *slot > self.catchup.collected) else { return };
         self.catchup.collected = slot;
         let mut acceptors: Vec<NodeId> =
@@ -154,7 +161,6 @@ impl<S: StateMachine> Replica<S> {
         acceptors.sort_unstable();
         acceptors.dedup();
         acceptors.into_iter().for_each(|acceptor| out.send(acceptor, Message::Collect(slot)));
-        let slot = slot.min(self.slot_out);
         self.decisions.advance(slot);
         self.retire(slot, out);
     }
@@ -187,6 +193,13 @@ impl<S: StateMachine> Replica<S> {
         let peers = ahead.chain(latest.iter().copied()).chain(here.iter().copied());
         let peers: Vec<NodeId> = peers.filter(|id| *id != self.id).collect();
         let Some(&peer) = peers.get(self.catchup.turn % peers.len().max(1)) else { return };
+        if let Some(download) = &mut self.catchup.download {
+            download.stalled = download.bytes.len() == download.before;
+            download.before = download.bytes.len();
+            if !download.stalled {
+                return;
+            }
+        }
         self.catchup.turn += 1;
         match &self.catchup.download {
             Some(Download { slot, bytes, .. }) => {
@@ -261,19 +274,23 @@ impl<S: StateMachine> Replica<S> {
     pub fn chunk(&mut self, from: NodeId, chunk: SnapshotChunk, out: &mut Outbox) {
         let SnapshotChunk { slot, checksum: sum, total, offset, bytes } = chunk;
         if slot <= self.slot_out {
-            self.catchup.download = None;
+            let later = |download: &Download| download.slot > self.slot_out;
+            self.catchup.download = self.catchup.download.take().filter(later);
             return;
         }
         let same = |d: &Download| (d.slot, d.checksum, d.total) == (slot, sum, total);
-        if offset == 0 && !self.catchup.download.as_ref().is_some_and(same) {
-            let bytes = Vec::new();
-            self.catchup.download = Some(Download { slot, checksum: sum, total, bytes });
+        let wanted = self.catchup.download.as_ref().is_some_and(|d| same(d) || !d.stalled);
+        if offset == 0 && !wanted {
+            let (bytes, before, stalled) = (Vec::new(), 0, false);
+            let download = Download { slot, checksum: sum, total, bytes, before, stalled };
+            self.catchup.download = Some(download);
         }
         let Some(download) = self.catchup.download.as_mut().filter(|d| same(d)) else { return };
         if download.bytes.len() as u64 != offset {
             return; // Repeated, or out of order.
         }
         download.bytes.extend_from_slice(&bytes);
+        download.stalled = false;
         let offset = download.bytes.len() as u64;
         if offset < total && !bytes.is_empty() {
             return out.send(from, Message::FetchSnapshot { slot, offset });

@@ -224,7 +224,7 @@ impl Display for Progress {
 
 impl Display for SnapshotChunk {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let end = self.offset + self.bytes.len() as u64;
+        let end = self.offset.saturating_add(self.bytes.len() as u64);
         write!(f, " below {} bytes {}..{end} of {}", self.slot, self.offset, self.total)
     }
 }

@@ -54,8 +54,8 @@ pub struct Leader {
     reports: Vec<(NodeId, Progress)>,
     /// Everything below this slot is durable at enough replicas.
     collected: Slot,
-    /// Everything below this slot was dropped from `proposals` at some time under this ballot.
-    forgotten: Slot,
+    /// Everything below this slot has been performed by enough replicas, as they say now.
+    performed: Slot,
     /// Counts rounds of asking again.
     round: u64,
     /// Holes below this slot have been there for a whole round.
@@ -118,7 +118,7 @@ impl Leader {
             known,
             reports: Vec::new(),
             collected: Slot::FIRST,
-            forgotten: Slot::FIRST,
+            performed: Slot::FIRST,
             round: 0,
             holes: Slot::FIRST,
         }
@@ -136,7 +136,6 @@ impl Leader {
         self.ballot_num = ballot;
         self.highest = ballot;
         self.leading = true;
-        self.forgotten = self.proposals.base();
         out.persist(Record::Campaigned(ballot));
         self.cover(out);
     }
@@ -167,6 +166,12 @@ impl Leader {
         if !self.proposals.has_room(slot) {
             return;
         }
+        if !self.schedule.at(slot).leads(self.id) {
+            // A slot that only others may lead is open after all: replicas have lost it.
+            self.reports.clear();
+            self.performed = Slot::FIRST;
+            return;
+        }
         match self.proposals.get(slot) {
             None => {
                 self.command(slot, decree, out);
@@ -189,7 +194,8 @@ impl Leader {
         }
         // `adopted` must be about the ballot in use (E33): phases are dropped with their ballot,
         // and a scout refuses answers to other ballots than its own.
-        let i = self.phases.iter().position(|phase| phase.covers(p1b.first))?;
+        let mut scouts = self.phases.iter().map(|phase| phase.scout.as_ref());
+        let i = scouts.position(|s| s.is_some_and(|s| s.awaits(from, p1b.first)))?;
         match self.phases[i].scout.as_mut()?.p1b(from, p1b, out) {
             Verdict::Waiting => None,
             Verdict::Preempted(held) => self.preempted(held),
@@ -202,7 +208,7 @@ impl Leader {
     pub fn p2b(&mut self, from: NodeId, p2b: P2b, out: &mut Outbox) -> Option<Event> {
         match p2b.vote {
             Vote::Preempted(held) if held > self.ballot_num => return self.preempted(held),
-            Vote::Collected(gc_slot) => self.collect(gc_slot, out),
+            Vote::Collected(gc_slot) => self.collect(gc_slot),
             Vote::Preempted(_) | Vote::Accepted => {}
         }
         let Some(Proposal::Commanded(commander)) = self.proposals.get_mut(p2b.slot) else {
@@ -251,12 +257,14 @@ impl Leader {
             // This node's replica lives and dies with its leader: it alone is enough.
             return self.forget(progress.slot_out);
         }
-        self.weigh_reports(out);
+        self.weigh_reports();
     }
 
     /// Configurations, from a replica.
     pub fn learn_schedule(&mut self, schedule: &Schedule, out: &mut Outbox) {
         self.schedule.extend(schedule);
+        // Configurations that are missing there were forgotten, their slots being collected.
+        self.collect(schedule.entries[0].0);
         self.cover(out);
     }
 
@@ -313,7 +321,13 @@ impl Leader {
     /// The configuration of the first slot that may be open.
     #[must_use]
     pub fn config(&self) -> &Arc<Config> {
-        self.schedule.at(self.proposals.base())
+        self.schedule.at(self.proposals.base().max(self.performed))
+    }
+
+    /// Whether this leader may lead in the configuration of the first slot that may be open.
+    #[must_use]
+    pub fn may_lead(&self) -> bool {
+        self.config().leads(self.id)
     }
 
     fn is_replica(&self, id: NodeId) -> bool {
@@ -332,14 +346,16 @@ impl Leader {
         if !self.leading {
             return;
         }
-        for (first, end, config) in self.schedule.ranges(self.proposals.base()) {
-            let epoch = config.epoch;
-            let same = |phase: &&mut Phase| phase.config.epoch == epoch;
-            let mut covered = None::<Slot>;
-            for phase in self.phases.iter_mut().filter(same) {
-                phase.end = phase.end.into_iter().chain(end).min();
-                covered = covered.into_iter().chain([phase.first]).min();
-            }
+        // A phase ends where its configuration does, also if all slots up to there are done with.
+        for phase in &mut self.phases {
+            let end = self.schedule.end(phase.config.epoch);
+            phase.end = phase.end.into_iter().chain(end).min();
+        }
+        let base = self.proposals.base();
+        self.phases.retain(|phase| phase.end.is_none_or(|end| end > base));
+        for (first, end, config) in self.schedule.ranges(base) {
+            let same = |phase: &&Phase| phase.config.epoch == config.epoch;
+            let covered = self.phases.iter().filter(same).map(|phase| phase.first).min();
             if config.leads(self.id) && covered.is_none_or(|covered| covered > first) {
                 let end = covered.or(end);
                 let scout = Scout::spawn(self.ballot_num, (first, end), config.clone(), out);
@@ -357,7 +373,7 @@ impl Leader {
     fn adopted(&mut self, i: usize, adopted: Adopted, out: &mut Outbox) -> Event {
         self.phases[i].scout = None;
         let (first, end) = (self.phases[i].first, self.phases[i].end);
-        self.collect(adopted.gc_slot, out);
+        self.collect(adopted.gc_slot);
         let first = first.max(self.proposals.base());
         let within = |slot: Slot| slot >= first && end.is_none_or(|end| slot < end);
         let mut highest = first;
@@ -370,7 +386,7 @@ impl Leader {
                     invariant!(C1, same, "two decrees for ballot {ballot} and slot {slot}");
                 }
                 Some(Proposal::Waiting(_)) | None => {
-                    let reused = ballot == self.ballot_num && slot >= self.forgotten;
+                    let reused = ballot == self.ballot_num;
                     invariant!(C1, !reused, "ballot {ballot} was used before, in slot {slot}");
                     self.proposals.insert(slot, Proposal::Waiting(decree));
                 }
@@ -440,34 +456,29 @@ impl Leader {
     #[inline]
     fn forget(&mut self, slot: Slot) {
         self.proposals.advance(slot);
-        self.forgotten = self.forgotten.max(slot);
         let base = self.proposals.base();
         self.phases.retain(|phase| phase.end.is_none_or(|end| end > base));
+        if self.leading && self.phases.is_empty() {
+            self.resign(); // No configuration of a slot that is open wants this leader.
+        }
     }
 
     /// Everything below `slot` is durable at enough replicas.
-    fn collect(&mut self, slot: Slot, out: &mut Outbox) {
+    fn collect(&mut self, slot: Slot) {
         if slot > self.collected {
             self.collected = slot;
-            self.weigh_reports(out);
+            self.weigh_reports();
         }
     }
 
-    /// Decides from the replicas' reports which slots need no more commanding. Should they turn
-    /// out to have lost decisions, phase 1 is extended downwards.
-    fn weigh_reports(&mut self, out: &mut Outbox) {
+    /// Decides from the replicas' reports which slots need no more commanding. What others have
+    /// performed they may lose again, and a slot that was forgotten cannot be commanded once more
+    /// in this ballot (C1); so it has to be durable there, or performed on this node.
+    fn weigh_reports(&mut self) {
         let config = self.schedule.latest();
+        self.performed = self.rank(config, |progress| progress.slot_out);
         self.collected = self.collected.max(self.rank(config, |progress| progress.durable));
-        let performed = self.rank(config, |progress| progress.slot_out);
-        let own = self.reports.iter().find(|(replica, _)| *replica == self.id);
-        let own = own.map_or(Slot::FIRST, |(_, progress)| progress.slot_out);
-        let base = performed.max(own).max(self.collected);
-        if base < self.proposals.base() {
-            self.proposals.retreat(base);
-            self.cover(out);
-        } else {
-            self.forget(base);
-        }
+        self.forget(self.collected);
         drop(self.schedule.forget(self.collected));
     }
 

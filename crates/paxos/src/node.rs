@@ -220,7 +220,9 @@ impl<S: StateMachine> Node<S> {
         if !self.roles.replica {
             return;
         }
-        if self.replica.slot_out() >= self.told.plus(TELL_EVERY) {
+        let newest = |schedule: &Schedule| schedule.latest().epoch;
+        let reconfigured = newest(self.replica.schedule()) > newest(self.leader.schedule());
+        if reconfigured || self.replica.slot_out() >= self.told.plus(TELL_EVERY) {
             self.tell_leader(out);
         }
         if self.replica.propose(out) {
@@ -232,7 +234,7 @@ impl<S: StateMachine> Node<S> {
     /// no harm.
     pub fn tick(&mut self, now: Time, out: &mut Outbox) {
         self.liveness.pass(now);
-        let may_campaign = self.roles.leader && !self.leader.leading();
+        let may_campaign = self.roles.leader && !self.leader.leading() && self.leader.may_lead();
         let urges = self.liveness.urges(may_campaign, self.leader.config());
         self.tell_leader(out);
         if urges.campaign {
@@ -319,7 +321,8 @@ impl<S: StateMachine> Node<S> {
             }
 
             Message::Propose(propose) => {
-                let followed = Some(liveness.followed().leader);
+                let followed = liveness.followed();
+                let followed = (followed > Ballot::BOTTOM).then_some(followed.leader);
                 leader.propose(from, propose, followed, out);
             }
             Message::P1b(p1b) => {
@@ -355,7 +358,12 @@ impl<S: StateMachine> Node<S> {
             Message::ReadReply { round, highest } => replica.read_reply(from, round, highest, out),
 
             Message::SlotOut(progress) => self.slot_out(from, progress, out),
-            Message::Heartbeat { ballot, leading } => self.heard(ballot, leading, out),
+            Message::Heartbeat { ballot, leading } => {
+                if leading {
+                    self.relieve(from, out);
+                }
+                self.heard(ballot, leading, out);
+            }
         }
     }
 
@@ -374,6 +382,8 @@ impl<S: StateMachine> Node<S> {
             None => {}
             Some(Event::Chosen) => self.liveness.chosen(),
             Some(Event::Preempted(by)) => self.liveness.preempted(by),
+            // Who leads only later slots is silent until they are next.
+            Some(Event::Adopted) if !self.leader.may_lead() => {}
             Some(Event::Adopted) => {
                 self.heard(self.leader.ballot_num(), true, out);
                 self.announce(true, out);
@@ -401,6 +411,15 @@ impl<S: StateMachine> Node<S> {
         }
     }
 
+    /// Whoever leads, but in no configuration known here, may not know that its time is over.
+    fn relieve(&self, leader: NodeId, out: &mut Outbox) {
+        let replicated = self.roles.replica.then(|| self.replica.schedule());
+        let schedule = replicated.unwrap_or(self.leader.schedule());
+        if !schedule.entries.iter().any(|(_, config)| config.leads(leader)) {
+            out.send(leader, Message::Schedule(Arc::new(schedule.clone())));
+        }
+    }
+
     fn slot_out(&mut self, from: NodeId, progress: Progress, out: &mut Outbox) {
         if self.roles.replica && from != self.id {
             self.replica.peer_progress(from, progress, out);
@@ -420,7 +439,7 @@ impl<S: StateMachine> Node<S> {
         for &acceptor in &config.members.acceptors {
             out.send(acceptor, Message::Ping { round: self.pings });
         }
-        if self.leader.active() && self.liveness.connected(&config) {
+        if self.leader.active() && self.leader.may_lead() && self.liveness.connected(&config) {
             self.liveness.heard(self.leader.ballot_num(), true);
             self.announce(true, out);
         } else if !self.leader.leading() && self.liveness.hears() {

@@ -284,6 +284,13 @@ impl Schedule {
         self.entries[self.entries.len() - 1].0
     }
 
+    /// The first slot after those that the configuration of `epoch` governs; `None` if there is
+    /// no newer one.
+    pub(crate) fn end(&self, epoch: u64) -> Option<Slot> {
+        let newer = self.entries.iter().find(|(_, config)| config.epoch > epoch);
+        newer.map(|&(first, _)| first)
+    }
+
     /// The ranges of slots from `from` on, each with its configuration; the last has no end.
     pub(crate) fn ranges(
         &self,

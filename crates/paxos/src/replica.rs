@@ -169,8 +169,13 @@ impl<S: StateMachine> Replica<S> {
             return;
         }
         self.yield_slot(slot, &decree);
+        if slot > self.slot_out {
+            self.decisions.insert(slot, decree);
+            return;
+        }
+        self.perform(slot, &decree, out);
         self.decisions.insert(slot, decree);
-        if slot == self.slot_out {
+        if self.decisions.end() > self.slot_out || !self.reads.settled() {
             self.advance(out);
         }
     }
@@ -332,17 +337,16 @@ impl<S: StateMachine> Replica<S> {
             let decree = decree.clone();
             self.perform(self.slot_out, &decree, out);
         }
-        self.proposals.advance(self.slot_out);
-        if !self.reads.settled() {
-            self.reads.ready(self.slot_out, &self.schedule, out);
-        }
+        self.reads.ready(self.slot_out, &self.schedule, out);
     }
 
     /// The paper's perform(), for the decree of `slot`.
     fn perform(&mut self, slot: Slot, decree: &Decree, out: &mut Outbox) {
-        invariant!(R2, self.decisions.end() > slot, "no decision for slot {slot}");
-        invariant!(R3, slot == self.slot_out, "slot {slot} is not {}", self.slot_out);
+        let kept = self.decisions.end();
+        invariant!(R2, kept >= slot, "decisions kept up to {kept}, performing slot {slot}");
+        invariant!(R3, slot == self.slot_out, "performing {slot} before {}", self.slot_out);
         self.slot_out = slot.next();
+        self.proposals.advance(self.slot_out);
         for run in decree.commands().chunk_by(|a, b| a.client == b.client) {
             let client = run[0].client;
             let ours = self.admitted.knows(client);
@@ -382,12 +386,12 @@ impl<S: StateMachine> Replica<S> {
                 return Some(decree);
             }
         }
-        let proposer = urgent || self.lead.is_some_and(|lead| config.beside(lead) == self.id);
-        if !proposer {
-            return None;
-        }
-        if !self.requests.is_empty() {
+        let proposer = self.lead.map_or(urgent, |lead| config.beside(lead) == self.id);
+        if proposer && !self.requests.is_empty() {
             return Some(self.batch());
+        }
+        if !proposer && !urgent {
+            return None;
         }
         // Without commands, no-ops: up to the slot from which a new configuration governs (E27),
         // and for slots that somebody waits for (E11, section 4.5).

@@ -138,18 +138,6 @@ impl<T> Ring<T> {
         self.end = self.end.max(self.base);
     }
 
-    /// Makes room from `base` on, which may be below the base so far.
-    pub(crate) fn retreat(&mut self, base: Slot) {
-        if base.0 < self.base {
-            let mut lower = Self::new(base);
-            for slot in self.base..self.end {
-                let place = self.place(slot);
-                self.places[place].take().into_iter().for_each(|v| lower.insert(Slot(slot), v));
-            }
-            *self = lower;
-        }
-    }
-
     /// Keeps the values for which `keep` says so.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
         for place in &mut self.places {
@@ -221,15 +209,6 @@ mod tests {
         let ring = Ring::<u8>::new(Slot(5));
         assert!(!ring.has_room(Slot(4)) && ring.has_room(Slot(5)));
         assert!(!ring.has_room(Slot(u64::MAX)));
-    }
-
-    #[test]
-    fn retreats_without_losing_what_it_holds() {
-        let mut ring = Ring::new(Slot(5));
-        ring.insert(Slot(5), 'a');
-        ring.retreat(Slot(3));
-        ring.insert(Slot(3), 'b');
-        assert_eq!(ring.iter().collect::<Vec<_>>(), [(Slot(3), &'b'), (Slot(5), &'a')]);
     }
 
     #[test]

@@ -56,6 +56,13 @@ impl Scout {
         Self { ballot, config, end, waitfor: WaitFor::default(), cursors, adopted }
     }
 
+    /// Whether a report of `from` that begins with slot `first` is still to come. A report may go
+    /// on beyond the slots that are covered, if where those end became known late.
+    pub(crate) fn awaits(&self, from: NodeId, first: Slot) -> bool {
+        let cursor = self.config.acceptor(from).and_then(|place| self.cursors.get(place));
+        cursor == Some(&first) && !self.waitfor.has(&self.config, from)
+    }
+
     /// Case p1b.
     pub(crate) fn p1b(&mut self, from: NodeId, p1b: P1b, out: &mut Outbox) -> Verdict<Adopted> {
         if p1b.held > self.ballot {
@@ -63,7 +70,7 @@ impl Scout {
         }
         let Some(place) = self.config.acceptor(from) else { return Verdict::Waiting };
         let stale = p1b.asked != self.ballot || p1b.held != self.ballot;
-        if stale || self.waitfor.has(&self.config, from) || p1b.first != self.cursors[place] {
+        if stale || !self.awaits(from, p1b.first) {
             return Verdict::Waiting; // To an earlier scout (E6), or a part that is in (E7).
         }
         self.adopted.gc_slot = self.adopted.gc_slot.max(p1b.gc_slot);
