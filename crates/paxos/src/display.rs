@@ -185,7 +185,7 @@ impl Display for Propose {
         if self.epoch > 0 {
             write!(f, " epoch={}", self.epoch)?;
         }
-        f.write_str(if self.forwarded { " forwarded" } else { "" })
+        self.replica.map_or(Ok(()), |replica| write!(f, " for {replica}"))
     }
 }
 

@@ -150,13 +150,14 @@ impl Leader {
         out: &mut Outbox,
     ) {
         if !self.leading {
-            let to = followed.filter(|&to| to != self.id && !propose.forwarded);
+            let to = followed.filter(|&to| to != self.id && propose.replica.is_none());
             if let Some(to) = to {
-                out.send(to, Message::Propose(Propose { forwarded: true, ..propose }));
+                out.send(to, Message::Propose(Propose { replica: Some(from), ..propose }));
             }
             return;
         }
-        let Propose { slot, decree, epoch, .. } = propose;
+        let Propose { slot, decree, epoch, replica } = propose;
+        let from = replica.unwrap_or(from);
         if self.schedule.at(slot).epoch != epoch {
             if epoch > self.schedule.latest().epoch {
                 out.send(from, Message::AskSchedule);
@@ -167,9 +168,11 @@ impl Leader {
             return;
         }
         if !self.schedule.at(slot).leads(self.id) {
-            // A slot that only others may lead is open after all: replicas have lost it.
-            self.reports.clear();
-            self.performed = Slot::FIRST;
+            if slot < self.performed {
+                // A slot that only others may lead is open after all: replicas have lost it.
+                self.reports.clear();
+                self.performed = Slot::FIRST;
+            }
             return;
         }
         match self.proposals.get(slot) {
@@ -382,8 +385,10 @@ impl Leader {
             highest = slot;
             match self.proposals.get(slot) {
                 Some(Proposal::Commanded(Commander { pvalue, .. }) | Proposal::Decided(pvalue)) => {
-                    let same = ballot != pvalue.ballot || decree == pvalue.decree;
-                    invariant!(C1, same, "two decrees for ballot {ballot} and slot {slot}");
+                    let same = decree == pvalue.decree;
+                    let (theirs, ours) = (ballot, pvalue.ballot);
+                    invariant!(C1, theirs != ours || same, "two decrees in {ours}, slot {slot}");
+                    invariant!(C2, theirs <= ours || same, "{pvalue} chosen, not in {theirs}");
                 }
                 Some(Proposal::Waiting(_)) | None => {
                     let reused = ballot == self.ballot_num;
@@ -414,6 +419,8 @@ impl Leader {
             self.proposals.insert(slot, Proposal::Waiting(decree));
             return;
         };
+        let (epoch, governs) = (phase.config.epoch, self.schedule.at(slot).epoch);
+        invariant!(C2, epoch == governs, "slot {slot} is of epoch {governs}, phase 1 of {epoch}");
         let pvalue = PValue { ballot: self.ballot_num, slot, decree };
         let commander = Commander::spawn(pvalue, phase.config.clone(), self.round, out);
         self.proposals.insert(slot, Proposal::Commanded(commander));

@@ -107,8 +107,8 @@ pub struct Propose {
     pub decree: Decree,
     /// The epoch of the configuration that governs the slot; the replica knows (R5).
     pub epoch: u64,
-    /// Whether a passive leader has forwarded it. It is not forwarded again (trap E38).
-    pub forwarded: bool,
+    /// The replica, if a passive leader forwards its proposal. It is not forwarded again (E38).
+    pub replica: Option<NodeId>,
 }
 
 /// The paper's p1b, complete up to a slot.

@@ -113,13 +113,17 @@ pub struct Node<S> {
 }
 
 impl<S: StateMachine> Node<S> {
-    /// The first life of a node that has never run: to be called once in the life of a disk.
+    /// The first life of a node that has never run: to be called once in the life of a disk. As
+    /// with [`Node::recover`], what `out` asks for must be on disk before the first input.
     #[must_use]
     pub fn format(setup: Setup, state: S, out: &mut Outbox) -> Self {
         Self::start(setup, 1, Ballot::BOTTOM, Acceptor::default(), state, out)
     }
 
     /// The next life of a node, from the records of its earlier ones and its last snapshot.
+    ///
+    /// What `out` asks for must be on disk before the first input: if a life were forgotten, the
+    /// next would have its number, and take late answers to its questions for answers to its own.
     ///
     /// # Errors
     /// When there are no records, or the snapshot cannot be read: then it must not run.
@@ -413,8 +417,8 @@ impl<S: StateMachine> Node<S> {
 
     /// Whoever leads, but in no configuration known here, may not know that its time is over.
     fn relieve(&self, leader: NodeId, out: &mut Outbox) {
-        let replicated = self.roles.replica.then(|| self.replica.schedule());
-        let schedule = replicated.unwrap_or(self.leader.schedule());
+        let schedule =
+            if self.roles.replica { self.replica.schedule() } else { self.leader.schedule() };
         if !schedule.entries.iter().any(|(_, config)| config.leads(leader)) {
             out.send(leader, Message::Schedule(Arc::new(schedule.clone())));
         }

@@ -21,7 +21,7 @@ use crate::{
     reconfig::{Config, Reconfigured, Schedule},
     ring::Ring,
     session::{Admitted, Seen, Sessions},
-    types::{Command, Decree, NodeId, Op, Payload, Slot},
+    types::{ClientId, Command, Decree, NodeId, Op, Payload, Slot},
 };
 
 /// Most commands in one batch.
@@ -72,8 +72,11 @@ pub struct Replica<S> {
     pub(crate) slot_out: Slot,
     /// Commands that are neither proposed nor forwarded.
     requests: Vec<Command>,
-    /// Batches to propose: displaced from their slots, or forwarded by others.
+    /// Batches to propose from here: forwarded by others, or in vain to others.
     waiting: VecDeque<Decree>,
+    /// Batches that lost their slots. They come before newer commands, and like them go to the
+    /// replica that proposes: competing with it for slots, this one might lose for ever.
+    displaced: VecDeque<Decree>,
     /// Batches that were handed to the proposing replica, and when, in rounds.
     forwarded: VecDeque<(Decree, u64)>,
     /// The paper's proposals: what this replica proposed for slots not decided, and when.
@@ -111,6 +114,7 @@ impl<S: StateMachine> Replica<S> {
             slot_out: Slot::FIRST,
             requests: Vec::new(),
             waiting: VecDeque::new(),
+            displaced: VecDeque::new(),
             forwarded: VecDeque::new(),
             proposals: Ring::new(Slot::FIRST),
             decisions: Ring::new(Slot::FIRST),
@@ -140,8 +144,7 @@ impl<S: StateMachine> Replica<S> {
             Some(Seen::TooFar) => return out.respond(client, cid, Outcome::Busy),
             None => return out.respond(client, cid, Outcome::Expired),
         }
-        if self.requests.len() >= REQUESTS_MAX || self.admitted.len() > self.sessions.limit() {
-            self.make_room();
+        if self.requests.len() >= REQUESTS_MAX || !self.has_room(client) {
             return out.respond(client, cid, Outcome::Busy);
         }
         if self.admitted.admit(client, cid, acked) {
@@ -186,6 +189,7 @@ impl<S: StateMachine> Replica<S> {
     pub fn propose(&mut self, out: &mut Outbox) -> bool {
         let idle = self.requests.is_empty()
             && self.waiting.is_empty()
+            && self.displaced.is_empty()
             && self.reads.idle()
             && !self.urgent
             && self.schedule.boundary() <= self.slot_out;
@@ -315,18 +319,16 @@ impl<S: StateMachine> Replica<S> {
     #[inline]
     fn yield_slot(&mut self, slot: Slot, decided: &Decree) {
         let Some((mine, _)) = self.proposals.remove(slot) else { return };
-        if mine != *decided && !self.performed(&mine) {
-            self.waiting.push_back(mine);
+        if mine != *decided {
+            self.displaced.push_back(mine);
         }
     }
 
     /// Everything below `slot` has been performed, by a snapshot: the proposals there are void,
     /// and what was not performed is proposed elsewhere (E43).
     pub(crate) fn yield_below(&mut self, slot: Slot) {
-        let below = self.proposals.iter().take_while(|(s, _)| *s < slot);
-        let lost = below.map(|(_, (decree, _))| decree).filter(|decree| !self.performed(decree));
-        let lost: Vec<Decree> = lost.cloned().collect();
-        self.waiting.extend(lost);
+        let void = self.proposals.iter().take_while(|(s, _)| *s < slot);
+        self.displaced.extend(void.map(|(_, (decree, _))| decree.clone()));
         self.proposals.advance(slot);
     }
 
@@ -387,8 +389,13 @@ impl<S: StateMachine> Replica<S> {
             }
         }
         let proposer = self.lead.map_or(urgent, |lead| config.beside(lead) == self.id);
-        if proposer && !self.requests.is_empty() {
-            return Some(self.batch());
+        if proposer {
+            if let Some(decree) = self.next_displaced() {
+                return Some(decree);
+            }
+            if !self.requests.is_empty() {
+                return Some(self.batch());
+            }
         }
         if !proposer && !urgent {
             return None;
@@ -399,6 +406,15 @@ impl<S: StateMachine> Replica<S> {
         let awaited =
             if urgent { self.catchup.heard_of().max(self.reads.awaits()) } else { boundary };
         (self.slot_in < boundary.max(awaited)).then(Decree::noop)
+    }
+
+    fn next_displaced(&mut self) -> Option<Decree> {
+        while let Some(decree) = self.displaced.pop_front() {
+            if !self.performed(&decree) {
+                return Some(decree);
+            }
+        }
+        None
     }
 
     /// Everything that has piled up, as far as one decree may hold it.
@@ -426,13 +442,13 @@ impl<S: StateMachine> Replica<S> {
         let epoch = config.epoch;
         match self.lead.filter(|lead| !urgent && config.leads(*lead)) {
             Some(lead) => {
-                let propose = Propose { slot, decree, epoch, forwarded: false };
+                let propose = Propose { slot, decree, epoch, replica: None };
                 out.send(lead, Message::Propose(propose));
             }
             None => {
                 for &leader in &config.members.leaders {
                     let decree = decree.clone();
-                    let propose = Propose { slot, decree, epoch, forwarded: false };
+                    let propose = Propose { slot, decree, epoch, replica: None };
                     out.send(leader, Message::Propose(propose));
                 }
             }
@@ -443,17 +459,28 @@ impl<S: StateMachine> Replica<S> {
     fn forward(&mut self, out: &mut Outbox) {
         let Some(lead) = self.lead else { return };
         let proposer = self.schedule.at(self.slot_out).beside(lead);
-        while proposer != self.id && !self.requests.is_empty() {
-            let decree = self.batch();
+        if proposer == self.id {
+            return;
+        }
+        loop {
+            let displaced = self.next_displaced();
+            let rest = (!self.requests.is_empty()).then_some(());
+            let Some(decree) = displaced.or_else(|| rest.map(|()| self.batch())) else { return };
             self.forwarded.push_back((decree.clone(), self.round));
             out.send(proposer, Message::Forward(decree));
         }
     }
 
-    /// Forgets clients of whom nothing is known but that they once sent something.
-    fn make_room(&mut self) {
+    /// Whether the client can be kept in mind. If there are too many, those of whom no command has
+    /// been performed are forgotten.
+    fn has_room(&mut self, client: ClientId) -> bool {
+        let limit = self.sessions.limit();
+        if self.admitted.len() <= limit || self.admitted.knows(client) {
+            return true;
+        }
         let sessions = &self.sessions;
         self.admitted.retain(|client| sessions.knows(client));
+        self.admitted.len() <= limit
     }
 
     /// Forgets configurations that govern only slots below `slot`, which all are durable.

@@ -192,7 +192,7 @@ fields! {
     ClientId { born, number }
     Command { client, cid, acked, op }
     PValue { ballot, slot, decree }
-    Propose { slot, decree, epoch, forwarded }
+    Propose { slot, decree, epoch, replica }
     P1b { asked, held, first, rest, gc_slot, accepted }
     P2b { slot, asked, vote }
     Progress { slot_out, durable, epoch }

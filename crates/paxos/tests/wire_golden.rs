@@ -91,12 +91,11 @@ fn messages() -> Vec<Message> {
     };
     let p2b = |vote| Message::P2b(P2b { slot: Slot(5), asked: BALLOT, vote });
     let decision = |decree| Message::Decision { slot: Slot(5), ballot: BALLOT, decree };
-    let propose =
-        |forwarded| Propose { slot: Slot(5), decree: decree.clone(), epoch: 2, forwarded };
+    let propose = |replica| Propose { slot: Slot(5), decree: decree.clone(), epoch: 2, replica };
     vec![
         Message::Forward(decree.clone()),
-        Message::Propose(propose(false)),
-        Message::Propose(propose(true)),
+        Message::Propose(propose(None)),
+        Message::Propose(propose(Some(NodeId(2)))),
         Message::P1a { ballot: BALLOT, first: Slot(5) },
         p1b(BALLOT, None, accepted.clone()),
         p1b(BALLOT, Some(Slot(8)), accepted),

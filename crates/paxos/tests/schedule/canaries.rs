@@ -55,7 +55,7 @@ fn decision(slot: u64, cid: u64) -> Message {
 }
 
 fn propose(slot: u64, epoch: u64) -> Message {
-    Message::Propose(Propose { slot: Slot(slot), decree: decree(1), epoch, forwarded: false })
+    Message::Propose(Propose { slot: Slot(slot), decree: decree(1), epoch, replica: None })
 }
 
 fn initial() -> Position {

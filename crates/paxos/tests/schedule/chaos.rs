@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use synod_paxos::{Members, NodeId, Op, Reconfiguration, Roles, Slot};
+use synod_paxos::{Members, Node, NodeId, Op, Reconfiguration, Roles, Slot};
 
 use crate::{
     event::{Event, Violation},
@@ -168,14 +168,14 @@ impl World {
         self.now += self.options.pace.mul_f32(self.rng.f32());
         if self.rng.bool() {
             let id = self.somebody();
-            return self.call(id, |node, now, out| node.tick(now, out));
+            return self.call(id, Node::tick);
         }
         self.tick_all()
     }
 
     fn tick_all(&mut self) -> Judged {
         for i in 0..self.ids.len() {
-            self.call(self.ids[i], |node, now, out| node.tick(now, out))?;
+            self.call(self.ids[i], Node::tick)?;
         }
         Ok(())
     }
@@ -308,7 +308,7 @@ impl World {
         self.network.release_all();
         let stop = self.rng.bool();
         let end = self.now + HEALING;
-        let mut round = 0;
+        let (mut round, mut last_asked) = (0, false);
         while self.now < end {
             for i in 0..self.ids.len() {
                 let id = self.ids[i];
@@ -321,8 +321,17 @@ impl World {
             for packet in self.network.take_all() {
                 self.deliver(packet)?;
             }
-            if self.is_at_rest() {
-                return Ok(());
+            if self.all_answered() {
+                if last_asked && self.all_up_to_date() {
+                    return Ok(());
+                }
+                if !last_asked {
+                    // What was decided last, nobody may have heard of; asking for more tells.
+                    last_asked = true;
+                    let op = self.callers[0].next_op();
+                    self.callers[0].at = self.some_replica();
+                    self.ask(0, op)?;
+                }
             }
             if round % 5 == 0 {
                 for place in 0..self.callers.len() {
@@ -337,12 +346,15 @@ impl World {
         Err(Violation { property: "liveness", what: self.unfinished() })
     }
 
-    fn is_at_rest(&self) -> bool {
+    fn all_answered(&self) -> bool {
+        self.callers.iter().all(|caller| caller.client.in_flight() == 0)
+    }
+
+    fn all_up_to_date(&self) -> bool {
         let next = self.history.next();
         let up_to_date =
             |id: &NodeId| self.node(*id).is_some_and(|node| node.replica().slot_out() == next);
-        self.callers.iter().all(|caller| caller.client.in_flight() == 0)
-            && self.history.latest().members.replicas.iter().all(up_to_date)
+        self.history.latest().members.replicas.iter().all(up_to_date)
     }
 
     fn unfinished(&self) -> String {
@@ -361,8 +373,8 @@ impl World {
                     );
                 }
                 None => {
-                    what +=
-                        &format!("\n  {id}: {}", if process.stopped { "stopped" } else { "down" })
+                    let why = if process.stopped { "stopped" } else { "down" };
+                    what += &format!("\n  {id}: {why}");
                 }
             }
         }

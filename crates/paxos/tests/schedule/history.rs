@@ -1,7 +1,7 @@
 //! What an omniscient observer knows: which decrees were proposed and accepted durably, which are
 //! chosen by that, and what the chosen ones make of the state. Nothing here looks into a role.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use synod_paxos::{
     Ballot, ClientId, Command, Config, Decree, Members, Message, NodeId, Op, Payload, Reconfigured,
@@ -258,10 +258,9 @@ impl History {
                 }
             };
             let first = Performed { slot, reply };
-            if self.performed.contains_key(&(client, cid)) {
-                self.twice = Some((client, cid));
-            } else {
-                self.performed.insert((client, cid), first);
+            match self.performed.entry((client, cid)) {
+                Entry::Vacant(entry) => drop(entry.insert(first)),
+                Entry::Occupied(_) => self.twice = Some((client, cid)),
             }
         }
     }

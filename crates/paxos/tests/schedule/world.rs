@@ -128,7 +128,8 @@ impl World {
         let Some(node) = self.node(id) else { return Ok(()) };
         let at = position(node);
         self.happen(&Event::Started { node: id, saved, at })?;
-        self.carry_out(id, at, out.drain().collect())
+        self.carry_out(id, at, out.drain().collect())?;
+        self.sync(id)
     }
 
     pub(crate) fn node(&self, id: NodeId) -> Option<&Node<Machine>> {

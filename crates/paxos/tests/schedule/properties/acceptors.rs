@@ -27,12 +27,15 @@ impl Property for BallotsRise {
 
     fn check(&mut self, event: &Event<'_>, _: &History) -> Result<(), String> {
         let Event::Sent { from, message, .. } = event else { return Ok(()) };
-        let held = match message {
-            Message::P1b(p1b) => p1b.held,
-            Message::P2b(P2b { asked, vote: Vote::Accepted, .. }) => *asked,
-            Message::P2b(P2b { vote: Vote::Preempted(held), .. }) => *held,
-            Message::Pong { held, .. } => *held,
-            _ => return Ok(()),
+        let held = if let Message::P1b(p1b) = message {
+            p1b.held
+        } else if let Message::P2b(P2b { asked: held, vote: Vote::Accepted, .. })
+        | Message::P2b(P2b { vote: Vote::Preempted(held), .. })
+        | Message::Pong { held, .. } = message
+        {
+            *held
+        } else {
+            return Ok(());
         };
         let revealed = self.revealed.entry(*from).or_insert(held);
         hold!(held >= *revealed, "acceptor {from} holds {held} after it showed {revealed}");
@@ -54,29 +57,22 @@ impl Property for AcceptsWhatItHolds {
     }
 
     fn check(&mut self, event: &Event<'_>, history: &History) -> Result<(), String> {
-        match event {
-            Event::Durable {
-                node,
-                record: Record::Adopted(ballot) | Record::Accepted(PValue { ballot, .. }),
-            } => {
-                let held = self.held.entry(*node).or_insert(*ballot);
-                hold!(*ballot >= *held, "acceptor {node} goes back from {held} to {ballot}");
-                *held = *ballot;
-            }
-            Event::Sent {
-                from,
-                message: Message::P2b(P2b { slot, asked, vote: Vote::Accepted }),
-                ..
-            } => {
-                let proposed = history.proposed(*slot, *asked);
-                let durable = proposed.is_some_and(|p| p.accepted & bit(*from) != 0);
-                hold!(durable, "acceptor {from} says it accepted <{asked}, {slot}>: not on disk");
-            }
-            Event::Sent { from, message: Message::P1b(p1b), .. } => {
-                let held = self.held.get(from).copied().unwrap_or(Ballot::BOTTOM);
-                hold!(held >= p1b.held, "acceptor {from} promises {}: not on disk", p1b.held);
-            }
-            _ => {}
+        if let Event::Durable { node, record } = event
+            && let Record::Adopted(ballot) | Record::Accepted(PValue { ballot, .. }) = record
+        {
+            let held = self.held.entry(*node).or_insert(*ballot);
+            hold!(*ballot >= *held, "acceptor {node} goes back from {held} to {ballot}");
+            *held = *ballot;
+        }
+        let Event::Sent { from, message, .. } = event else { return Ok(()) };
+        if let Message::P2b(P2b { slot, asked, vote: Vote::Accepted }) = message {
+            let proposed = history.proposed(*slot, *asked);
+            let durable = proposed.is_some_and(|p| p.accepted & bit(*from) != 0);
+            hold!(durable, "acceptor {from} says it accepted <{asked}, {slot}>: not on disk");
+        }
+        if let Message::P1b(p1b) = message {
+            let held = self.held.get(from).copied().unwrap_or(Ballot::BOTTOM);
+            hold!(held >= p1b.held, "acceptor {from} promises {}: not on disk", p1b.held);
         }
         Ok(())
     }
@@ -97,7 +93,7 @@ impl Property for ForgetsNothing {
             return Ok(());
         }
         reported_is_accepted(*from, p1b, history)?;
-        let end = p1b.rest.unwrap_or(history.end()).min(history.end());
+        let end = history.end().min(p1b.rest.unwrap_or(Slot(u64::MAX)));
         let mut slot = p1b.first.max(p1b.gc_slot);
         while slot < end {
             let mut below = history.ballots(slot).iter().rev().filter(|p| p.ballot < p1b.asked);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use synod_paxos::{ClientId, Command, Message, Op, PValue, Record, Slot, effect::Outcome};
+use synod_paxos::{ClientId, Command, Op, Outcome, PValue, Record, Slot};
 
 use super::Property;
 use crate::{
@@ -28,19 +28,14 @@ impl Property for OnlyWhatWasAsked {
     }
 
     fn check(&mut self, event: &Event<'_>, _: &History) -> Result<(), String> {
-        match event {
-            Event::Requested { command } => {
-                self.asked.insert((command.client, command.cid), command.op.clone());
-                Ok(())
-            }
-            Event::Durable { record: Record::Accepted(PValue { slot, decree, .. }), .. } => {
-                let stray = decree.commands().iter().find(|command| !self.knows(command));
-                match stray {
-                    Some(command) => Err(format!("nobody asked for {command}, in slot {slot}")),
-                    None => Ok(()),
-                }
-            }
-            _ => Ok(()),
+        if let Event::Requested { command } = event {
+            self.asked.insert((command.client, command.cid), command.op.clone());
+        }
+        let Event::Durable { record: Record::Accepted(pvalue), .. } = event else { return Ok(()) };
+        let PValue { slot, decree, .. } = pvalue;
+        match decree.commands().iter().find(|command| !self.knows(command)) {
+            Some(command) => Err(format!("nobody asked for {command}, in slot {slot}")),
+            None => Ok(()),
         }
     }
 }
@@ -113,26 +108,24 @@ impl Property for ReadsTheLatest {
     }
 
     fn check(&mut self, event: &Event<'_>, history: &History) -> Result<(), String> {
-        match event {
-            Event::Answered { client, cid } => {
-                let performed = history.performed.get(&(*client, *cid));
-                self.seen = self.seen.max(performed.map(|performed| performed.slot.next()));
-            }
-            Event::ReadBegins { id } => drop(self.begun.insert(*id, self.seen)),
-            Event::ReadReady { node, id, at } => {
-                let Some(seen) = self.begun.remove(id) else {
-                    return Err(format!("replica {node} serves read {id}: unknown, or again"));
-                };
-                hold!(
-                    Some(at.slot_out) >= seen,
-                    "read {id} at replica {node} sees the slots below {}, others saw those below {}",
-                    at.slot_out,
-                    seen.unwrap_or(Slot::FIRST)
-                );
-                self.seen = self.seen.max(Some(at.slot_out));
-            }
-            Event::Sent { message: Message::ReadReply { .. }, .. } => {}
-            _ => {}
+        if let Event::Answered { client, cid } = event {
+            let performed = history.performed.get(&(*client, *cid));
+            self.seen = self.seen.max(performed.map(|performed| performed.slot.next()));
+        }
+        if let Event::ReadBegins { id } = event {
+            self.begun.insert(*id, self.seen);
+        }
+        if let Event::ReadReady { node, id, at } = event {
+            let Some(seen) = self.begun.remove(id) else {
+                return Err(format!("replica {node} serves read {id}: unknown, or again"));
+            };
+            hold!(
+                Some(at.slot_out) >= seen,
+                "read {id} at replica {node} sees the slots below {}, others saw those below {}",
+                at.slot_out,
+                seen.unwrap_or(Slot::FIRST)
+            );
+            self.seen = self.seen.max(Some(at.slot_out));
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! C1 and C2.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use synod_paxos::{Ballot, Config, Decree, Message, NodeId, PValue, Record, Slot};
+use synod_paxos::{Ballot, Config, Decree, Message, PValue, Record, Slot};
 
 use super::Property;
 use crate::{
@@ -15,7 +15,6 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct OneCommander {
     campaigned: BTreeSet<Ballot>,
-    started: BTreeMap<Ballot, NodeId>,
 }
 
 impl Property for OneCommander {
@@ -24,29 +23,25 @@ impl Property for OneCommander {
     }
 
     fn check(&mut self, event: &Event<'_>, history: &History) -> Result<(), String> {
-        match event {
-            Event::Durable { node, record: Record::Campaigned(ballot) } => {
-                let new = self.campaigned.insert(*ballot);
-                hold!(new, "leader {node} uses ballot {ballot} a second time");
-                hold!(ballot.leader == *node, "leader {node} uses ballot {ballot}");
-            }
-            Event::Sent { from, message: Message::P1a { ballot, .. }, .. } => {
-                let used = self.campaigned.contains(ballot);
-                hold!(used, "leader {from} starts ballot {ballot}, which is not on its disk");
-                let by = self.started.entry(*ballot).or_insert(*from);
-                hold!(by == from, "leader {from} starts ballot {ballot} of {by}");
-            }
-            Event::Sent { from, message: Message::P2a(pvalue), .. } => {
-                let PValue { ballot, slot, decree } = pvalue;
-                let first = history.proposed(*slot, *ballot).map(|proposed| &proposed.decree);
-                hold!(
-                    first == Some(decree),
-                    "leader {from} proposes {pvalue} after {}",
-                    first.map_or_else(|| "nothing".into(), ToString::to_string)
-                );
-                hold!(ballot.leader == *from, "leader {from} proposes in ballot {ballot}");
-            }
-            _ => {}
+        if let Event::Durable { node, record: Record::Campaigned(ballot) } = event {
+            let new = self.campaigned.insert(*ballot);
+            hold!(new, "leader {node} uses ballot {ballot} a second time");
+            hold!(ballot.leader == *node, "leader {node} uses ballot {ballot}");
+        }
+        let Event::Sent { from, message, .. } = event else { return Ok(()) };
+        if let Message::P1a { ballot, .. } = message {
+            let used = self.campaigned.contains(ballot);
+            hold!(used, "leader {from} starts ballot {ballot}, which is not on its disk");
+            hold!(ballot.leader == *from, "leader {from} starts ballot {ballot}");
+        }
+        if let Message::P2a(PValue { ballot, slot, decree }) = message {
+            let first = history.proposed(*slot, *ballot).map(|proposed| &proposed.decree);
+            hold!(
+                first == Some(decree),
+                "leader {from} proposes <{ballot}, {slot}, {decree}> after {}",
+                first.map_or_else(|| "nothing".into(), ToString::to_string)
+            );
+            hold!(ballot.leader == *from, "leader {from} proposes in ballot {ballot}");
         }
         Ok(())
     }
@@ -67,23 +62,19 @@ impl Property for ProposesWhatMayBeChosen {
     }
 
     fn check(&mut self, event: &Event<'_>, history: &History) -> Result<(), String> {
-        match event {
-            Event::Sent { from, message: Message::P2a(pvalue), .. } => {
-                let PValue { ballot, slot, .. } = pvalue;
-                if self.permitted.contains(&(*ballot, *slot)) {
-                    return Ok(());
-                }
-                let Some(config) = history.config(*slot) else { return Ok(()) };
-                let permitted = permitted(pvalue, config, history);
-                hold!(permitted, "no quorum of reports lets leader {from} propose {pvalue}");
-                self.permitted.insert((*ballot, *slot));
-                conflicts(*slot, history)
-            }
-            Event::Durable { record: Record::Accepted(PValue { slot, .. }), .. } => {
-                conflicts(*slot, history)
-            }
-            _ => Ok(()),
+        if let Event::Durable { record: Record::Accepted(PValue { slot, .. }), .. } = event {
+            return conflicts(*slot, history);
         }
+        let Event::Sent { from, message: Message::P2a(pvalue), .. } = event else { return Ok(()) };
+        let PValue { ballot, slot, .. } = pvalue;
+        if self.permitted.contains(&(*ballot, *slot)) {
+            return Ok(());
+        }
+        let Some(config) = history.config(*slot) else { return Ok(()) };
+        let permitted = permitted(pvalue, config, history);
+        hold!(permitted, "no quorum of reports lets leader {from} propose {pvalue}");
+        self.permitted.insert((*ballot, *slot));
+        conflicts(*slot, history)
     }
 }
 

@@ -20,21 +20,19 @@ impl Property for LearnsWhatIsChosen {
 
     fn check(&mut self, event: &Event<'_>, history: &History) -> Result<(), String> {
         let Event::Sent { from, message, .. } = event else { return Ok(()) };
-        match message {
-            Message::Decision { slot, decree: Some(decree), .. } => {
-                is_chosen(*from, *slot, decree, history)
+        if let Message::Decision { slot, ballot, decree } = message {
+            if let Some(decree) = decree {
+                return is_chosen(*from, *slot, decree, history);
             }
-            Message::Decision { slot, ballot, decree: None } => {
-                let chosen = history.proposed(*slot, *ballot).is_some_and(|p| p.chosen);
-                hold!(chosen, "{from} says that <{ballot}, {slot}> is chosen, and it is not");
-                Ok(())
-            }
-            Message::Decisions { first, decrees } => {
-                let slots = (first.0..).map(Slot);
-                slots.zip(decrees).try_for_each(|(s, decree)| is_chosen(*from, s, decree, history))
-            }
-            _ => Ok(()),
+            let chosen = history.proposed(*slot, *ballot).is_some_and(|p| p.chosen);
+            hold!(chosen, "{from} says that <{ballot}, {slot}> is chosen, and it is not");
         }
+        if let Message::Decisions { first, decrees } = message {
+            for (slot, decree) in (first.0..).map(Slot).zip(decrees) {
+                is_chosen(*from, slot, decree, history)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -62,23 +60,19 @@ impl Property for PerformsInOrder {
     }
 
     fn check(&mut self, event: &Event<'_>, history: &History) -> Result<(), String> {
-        match event {
-            Event::Started { node, saved, at } => {
-                hold!(
-                    at.slot_out == *saved,
-                    "replica {node} comes back at {} from the snapshot at {saved}",
-                    at.slot_out
-                );
-                self.slot_out.insert(*node, at.slot_out);
-                state_is_history(*node, at, history)
-            }
-            Event::Performed { node, at } => {
-                let before = self.slot_out.insert(*node, at.slot_out).unwrap_or(Slot::FIRST);
-                hold!(at.slot_out >= before, "replica {node} falls back to {}", at.slot_out);
-                state_is_history(*node, at, history)
-            }
-            _ => Ok(()),
+        if let Event::Started { node, saved, at } = event {
+            hold!(
+                at.slot_out == *saved,
+                "replica {node} comes back at {} from the snapshot at {saved}",
+                at.slot_out
+            );
+            self.slot_out.insert(*node, at.slot_out);
+            return state_is_history(*node, at, history);
         }
+        let Event::Performed { node, at } = event else { return Ok(()) };
+        let before = self.slot_out.insert(*node, at.slot_out).unwrap_or(Slot::FIRST);
+        hold!(at.slot_out >= before, "replica {node} falls back to {}", at.slot_out);
+        state_is_history(*node, at, history)
     }
 }
 
@@ -111,22 +105,21 @@ impl Property for WithinWindow {
 
     fn check(&mut self, event: &Event<'_>, history: &History) -> Result<(), String> {
         let Event::Sent { from, message, slot_out } = event else { return Ok(()) };
-        match message {
-            Message::Propose(propose) if !propose.forwarded => {
-                let (slot, end) = (propose.slot, slot_out.plus(history.window()));
-                hold!(slot < end, "replica {from} at {slot_out} proposes for slot {slot}");
-                let epoch = history.config(slot).map(|config| config.epoch);
-                hold!(
-                    epoch == Some(propose.epoch),
-                    "replica {from} proposes for slot {slot} in epoch {}, which is {epoch:?}",
-                    propose.epoch
-                );
-            }
-            Message::P2a(pvalue) => {
-                let known = history.config(pvalue.slot).is_some();
-                hold!(known, "leader {from} commands slot {} ahead of the window", pvalue.slot);
-            }
-            _ => {}
+        if let Message::Propose(propose) = message
+            && propose.replica.is_none()
+        {
+            let (slot, end) = (propose.slot, slot_out.plus(history.window()));
+            hold!(slot < end, "replica {from} at {slot_out} proposes for slot {slot}");
+            let epoch = history.config(slot).map(|config| config.epoch);
+            hold!(
+                epoch == Some(propose.epoch),
+                "replica {from} proposes for slot {slot} in epoch {}, which is {epoch:?}",
+                propose.epoch
+            );
+        }
+        if let Message::P2a(pvalue) = message {
+            let known = history.config(pvalue.slot).is_some();
+            hold!(known, "leader {from} commands slot {} ahead of the window", pvalue.slot);
         }
         Ok(())
     }
