@@ -15,7 +15,7 @@ use crate::{
     effect::Outbox,
     invariant,
     message::{Message, Progress, SnapshotChunk},
-    reconfig::Config,
+    progress::Reports,
     replica::{InvalidSnapshot, Replica, StateMachine},
     types::{Decree, NodeId, Slot},
     wire,
@@ -43,7 +43,7 @@ pub(crate) struct Catchup {
     durable: Slot,
     /// Everything below this slot is durable at enough replicas.
     collected: Slot,
-    reports: Vec<(NodeId, Progress)>,
+    reports: Reports,
     download: Option<Download>,
     serving: Option<Serving>,
 }
@@ -79,7 +79,7 @@ impl Default for Catchup {
             ahead: None,
             durable: Slot::FIRST,
             collected: Slot::FIRST,
-            reports: Vec::new(),
+            reports: Reports::default(),
             download: None,
             serving: None,
         }
@@ -134,24 +134,19 @@ impl<S: StateMachine> Replica<S> {
         if progress.slot_out > self.slot_out {
             self.catchup.ahead = Some(from);
         }
-        let reports = &mut self.catchup.reports;
-        match reports.iter_mut().find(|(replica, _)| *replica == from) {
-            Some((_, report)) => *report = progress,
-            None => {
-                let mut configs = self.schedule.entries.iter();
-                if !configs.any(|(_, config)| config.members.replicas.contains(&from)) {
-                    return;
-                }
-                reports.push((from, progress));
-            }
+        if self.catchup.reports.note(from, progress, &self.schedule) {
+            self.collect(out);
         }
-        self.collect(out);
     }
 
     /// Collects what enough replicas of every configuration in force hold durably (E41).
     fn collect(&mut self, out: &mut Outbox) {
+        let own = self.progress();
+        self.catchup.reports.note(self.id, own, &self.schedule);
         let configs = self.schedule.entries.iter().map(|(_, config)| config);
-        let enough = configs.clone().map(|config| self.rank_durable(config)).min();
+        let reports = &self.catchup.reports;
+        let durable = |config| reports.reached(config, |progress: &Progress| progress.durable);
+        let enough = configs.clone().map(|config| durable(config)).min();
         // Which configurations a slot concerns, only those know who have performed what is below.
         let enough = enough.map(|slot| slot.min(self.slot_out));
         let Some(slot) = enough.filter(|slot| *slot > self.catchup.collected) else { return };
@@ -163,21 +158,6 @@ impl<S: StateMachine> Replica<S> {
         acceptors.into_iter().for_each(|acceptor| out.send(acceptor, Message::Collect(slot)));
         self.decisions.advance(slot);
         self.retire(slot, out);
-    }
-
-    /// The slot up to which f + 1 replicas of the configuration are durable; all of them, if
-    /// there are fewer.
-    fn rank_durable(&self, config: &Config) -> Slot {
-        let durable = |id: &NodeId| {
-            if *id == self.id {
-                return self.catchup.durable;
-            }
-            let report = self.catchup.reports.iter().find(|(replica, _)| replica == id);
-            report.map_or(Slot::FIRST, |(_, progress)| progress.durable)
-        };
-        let mut slots: Vec<Slot> = config.members.replicas.iter().map(durable).collect();
-        slots.sort_unstable_by(|a, b| b.cmp(a));
-        slots[config.members.tolerates().min(slots.len() - 1)]
     }
 
     /// Asks for decisions that others have, if a whole round has brought nothing.

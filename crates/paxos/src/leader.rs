@@ -20,6 +20,7 @@ use crate::{
     effect::{Outbox, Record},
     invariant,
     message::{Message, P1b, P2b, Progress, Propose, Vote},
+    progress::Reports,
     quorum::Verdict,
     reconfig::{Config, Schedule},
     ring::Ring,
@@ -51,7 +52,7 @@ pub struct Leader {
     /// The configurations of all slots below this one are known.
     known: Slot,
     /// How far each replica said it was, last.
-    reports: Vec<(NodeId, Progress)>,
+    reports: Reports,
     /// Everything below this slot is durable at enough replicas.
     collected: Slot,
     /// Everything below this slot has been performed by enough replicas, as they say now.
@@ -116,7 +117,7 @@ impl Leader {
             proposals: Ring::new(Slot::FIRST),
             schedule,
             known,
-            reports: Vec::new(),
+            reports: Reports::default(),
             collected: Slot::FIRST,
             performed: Slot::FIRST,
             round: 0,
@@ -250,11 +251,8 @@ impl Leader {
         } else if progress.epoch == latest {
             self.know(progress.slot_out.plus(self.schedule.window()), out);
         }
-        let place = self.reports.iter().position(|(replica, _)| *replica == from);
-        match place {
-            Some(place) => self.reports[place].1 = progress,
-            None if self.is_replica(from) => self.reports.push((from, progress)),
-            None => return,
+        if !self.reports.note(from, progress, &self.schedule) {
+            return;
         }
         if from == self.id && progress.slot_out >= self.proposals.base() {
             // This node's replica lives and dies with its leader: it alone is enough.
@@ -331,11 +329,6 @@ impl Leader {
     #[must_use]
     pub fn may_lead(&self) -> bool {
         self.config().leads(self.id)
-    }
-
-    fn is_replica(&self, id: NodeId) -> bool {
-        let mut configs = self.schedule.entries.iter();
-        configs.any(|(_, config)| config.members.replicas.contains(&id))
     }
 
     fn resign(&mut self) {
@@ -483,20 +476,11 @@ impl Leader {
     /// in this ballot (C1); so it has to be durable there, or performed on this node.
     fn weigh_reports(&mut self) {
         let config = self.schedule.latest();
-        self.performed = self.rank(config, |progress| progress.slot_out);
-        self.collected = self.collected.max(self.rank(config, |progress| progress.durable));
+        self.performed = self.reports.reached(config, |progress| progress.slot_out);
+        let durable = self.reports.reached(config, |progress| progress.durable);
+        self.collected = self.collected.max(durable);
         self.forget(self.collected);
         drop(self.schedule.forget(self.collected));
-    }
-
-    /// The slot that f + 1 replicas have reached, so that one of them outlives f crashes.
-    fn rank(&self, config: &Config, of: impl Fn(&Progress) -> Slot) -> Slot {
-        let replicas = &config.members.replicas;
-        let report = |id: &NodeId| self.reports.iter().find(|(replica, _)| replica == id);
-        let reached = |id: &NodeId| report(id).map_or(Slot::FIRST, |(_, progress)| of(progress));
-        let mut reached: Vec<Slot> = replicas.iter().map(reached).collect();
-        reached.sort_unstable_by(|a, b| b.cmp(a));
-        reached[config.members.tolerates().min(reached.len() - 1)]
     }
 }
 

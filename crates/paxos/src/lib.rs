@@ -54,6 +54,7 @@ mod read;
 pub mod reconfig;
 
 pub mod node;
+pub mod setup;
 
 pub mod effect;
 pub mod message;
@@ -61,6 +62,7 @@ pub mod types;
 pub mod wire;
 
 mod display;
+mod progress;
 mod quorum;
 mod ring;
 
@@ -68,9 +70,10 @@ pub use client::Client;
 pub use effect::{Effect, Outbox, Outcome, Record, Response};
 pub use liveness::{Time, Timing};
 pub use message::{Envelope, Message};
-pub use node::{Node, RecoverError, Roles, Setup};
+pub use node::Node;
 pub use reconfig::{Config, Members, Quorums, Reconfiguration, Reconfigured, Schedule};
 pub use replica::{InvalidSnapshot, StateMachine};
+pub use setup::{RecoverError, Roles, Setup};
 pub use types::{Ballot, ClientId, Command, Decree, NodeId, Op, PValue, Payload, Slot};
 
 /// Stops the process if one of the paper's invariants does not hold, in release builds too: a

@@ -10,88 +10,16 @@ use crate::{
     acceptor::Acceptor,
     effect::{Outbox, Record},
     leader::{Event, Leader},
-    liveness::{Liveness, Time, Timing},
+    liveness::{Liveness, Time},
     message::{Message, Progress},
     reconfig::Schedule,
-    replica::{InvalidSnapshot, Replica, StateMachine},
-    session::SESSIONS_MAX,
+    replica::{Replica, StateMachine},
+    setup::{ACCEPTOR, LEADER, REPLICA, RecoverError, Roles, Setup},
     types::{Ballot, Command, NodeId, Slot},
 };
 
 /// Slots after which the leader is told how far the replica on its node is.
 const TELL_EVERY: u64 = 32;
-
-/// Which roles a node has.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Roles {
-    /// Keeps the state.
-    pub replica: bool,
-    /// May lead.
-    pub leader: bool,
-    /// Votes.
-    pub acceptor: bool,
-}
-
-impl Roles {
-    /// A full node.
-    pub const ALL: Self = Self { replica: true, leader: true, acceptor: true };
-    /// The paper's replica: alone, a read copy.
-    pub const REPLICA: Self = Self { replica: true, leader: false, acceptor: false };
-    /// The paper's leader.
-    pub const LEADER: Self = Self { replica: false, leader: true, acceptor: false };
-    /// The paper's acceptor: alone, a witness.
-    pub const ACCEPTOR: Self = Self { replica: false, leader: false, acceptor: true };
-}
-
-/// What a node is told when it starts.
-#[derive(Clone, Debug)]
-pub struct Setup {
-    /// Who it is. Never given to two processes, nor again after its disk is lost.
-    pub id: NodeId,
-    /// What it does.
-    pub roles: Roles,
-    /// The cluster's first configuration, and its WINDOW.
-    pub schedule: Schedule,
-    /// How long things may take.
-    pub timing: Timing,
-    /// For the jitter of time-outs; any number, different on each node.
-    pub seed: u64,
-    /// Most sessions; the same on all nodes of a cluster.
-    pub sessions: usize,
-}
-
-impl Setup {
-    /// A full node with default limits.
-    #[must_use]
-    pub fn new(id: NodeId, schedule: Schedule) -> Self {
-        let (timing, seed) = (Timing::default(), u64::from(id.0));
-        Self { id, roles: Roles::ALL, schedule, timing, seed, sessions: SESSIONS_MAX }
-    }
-}
-
-/// Why a node cannot go on from what is on its disk.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RecoverError {
-    /// There is no record of an earlier life, though there was one: the disk was lost. What this
-    /// node promised is forgotten, so it must not vote again (E14).
-    Amnesia,
-    /// The snapshot cannot be read.
-    Snapshot(InvalidSnapshot),
-}
-
-impl core::fmt::Display for RecoverError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::Amnesia => f.write_str(
-                "this node has lost its records and must not vote again: \
-                 replace it by a node with a new id, by reconfiguration",
-            ),
-            Self::Snapshot(invalid) => invalid.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for RecoverError {}
 
 /// One process: its roles, and its sense of time. A role that the node does not have is there,
 /// but nothing is routed to it.
@@ -475,18 +403,6 @@ impl<S: StateMachine> Node<S> {
         for id in all.into_iter().filter(|id| *id != self.id) {
             out.send(id, message.clone());
         }
-    }
-}
-
-const REPLICA: u8 = 1;
-const LEADER: u8 = 2;
-const ACCEPTOR: u8 = 4;
-
-impl Roles {
-    fn mask(self) -> u8 {
-        u8::from(self.replica) * REPLICA
-            + u8::from(self.leader) * LEADER
-            + u8::from(self.acceptor) * ACCEPTOR
     }
 }
 

@@ -40,8 +40,8 @@ pub(crate) struct Scout {
 }
 
 impl Scout {
-    /// Starts phase 1 of `ballot` for the slots from `first` up to `end`. The p1a waits for the disk:
-    /// that the ballot is used must be durable first (E13).
+    /// Starts phase 1 of `ballot` for the slots from `first` up to `end`. The p1a waits for the
+    /// disk: that the ballot is used must be durable first (E13).
     pub(crate) fn spawn(
         ballot: Ballot,
         (first, end): (Slot, Option<Slot>),

@@ -1,0 +1,89 @@
+//! What a node is told when it starts, and why it may refuse to.
+
+use crate::{
+    liveness::Timing, reconfig::Schedule, replica::InvalidSnapshot, session::SESSIONS_MAX,
+    types::NodeId,
+};
+
+pub(crate) const REPLICA: u8 = 1;
+pub(crate) const LEADER: u8 = 2;
+pub(crate) const ACCEPTOR: u8 = 4;
+
+/// Which roles a node has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Roles {
+    /// Keeps the state.
+    pub replica: bool,
+    /// May lead.
+    pub leader: bool,
+    /// Votes.
+    pub acceptor: bool,
+}
+
+impl Roles {
+    /// A full node.
+    pub const ALL: Self = Self { replica: true, leader: true, acceptor: true };
+    /// The paper's replica: alone, a read copy.
+    pub const REPLICA: Self = Self { replica: true, leader: false, acceptor: false };
+    /// The paper's leader.
+    pub const LEADER: Self = Self { replica: false, leader: true, acceptor: false };
+    /// The paper's acceptor: alone, a witness.
+    pub const ACCEPTOR: Self = Self { replica: false, leader: false, acceptor: true };
+
+    /// The roles as bits.
+    pub(crate) fn mask(self) -> u8 {
+        u8::from(self.replica) * REPLICA
+            + u8::from(self.leader) * LEADER
+            + u8::from(self.acceptor) * ACCEPTOR
+    }
+}
+
+/// What a node is told when it starts.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Who it is. Never given to two processes, nor again after its disk is lost.
+    pub id: NodeId,
+    /// What it does.
+    pub roles: Roles,
+    /// The cluster's first configuration, and its WINDOW.
+    pub schedule: Schedule,
+    /// How long things may take.
+    pub timing: Timing,
+    /// For the jitter of time-outs; any number, different on each node.
+    pub seed: u64,
+    /// Most sessions; the same on all nodes of a cluster.
+    pub sessions: usize,
+}
+
+impl Setup {
+    /// A full node with default limits.
+    #[must_use]
+    pub fn new(id: NodeId, schedule: Schedule) -> Self {
+        let (timing, seed) = (Timing::default(), u64::from(id.0));
+        Self { id, roles: Roles::ALL, schedule, timing, seed, sessions: SESSIONS_MAX }
+    }
+}
+
+/// Why a node cannot go on from what is on its disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RecoverError {
+    /// There is no record of an earlier life, though there was one: the disk was lost. What this
+    /// node promised is forgotten, so it must not vote again (E14).
+    Amnesia,
+    /// The snapshot cannot be read.
+    Snapshot(InvalidSnapshot),
+}
+
+impl core::fmt::Display for RecoverError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Amnesia => f.write_str(
+                "this node has lost its records and must not vote again: \
+                 replace it by a node with a new id, by reconfiguration",
+            ),
+            Self::Snapshot(invalid) => invalid.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for RecoverError {}
