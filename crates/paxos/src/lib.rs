@@ -29,6 +29,65 @@
 //! | section 4.4 | [`node`] | |
 //! | section 4.5 | `read` | |
 //!
+//! Three nodes in one program, with a disk that never fails and a network without delay:
+//!
+//! ```
+//! use std::{collections::VecDeque, time::Duration};
+//! use synod_paxos::*;
+//!
+//! struct Counter(u64);
+//!
+//! impl StateMachine for Counter {
+//!     fn apply(&mut self, op: &[u8]) -> Payload {
+//!         self.0 += u64::from(op[0]);
+//!         Payload::from(self.0.to_le_bytes().as_slice())
+//!     }
+//!     fn snapshot(&self) -> Vec<u8> {
+//!         self.0.to_le_bytes().into()
+//!     }
+//!     fn restore(&mut self, snapshot: &[u8]) -> Result<(), InvalidSnapshot> {
+//!         self.0 = u64::from_le_bytes(snapshot.try_into().map_err(|_| InvalidSnapshot)?);
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let ids = [1, 2, 3].map(NodeId);
+//! let window = 16;
+//! let schedule = Schedule::new(Members::new(ids, ids, ids)?, window);
+//! let mut nodes = ids.map(|id| {
+//!     let mut out = Outbox::new(id);
+//!     (Node::format(Setup::new(id, schedule.clone()), Counter(0), &mut out), out)
+//! });
+//!
+//! let mut client = Client::new(ClientId { born: Slot::FIRST, number: 1 });
+//! let command = client.request(Op::Apply(Payload::from([5].as_slice())));
+//! nodes[0].0.campaign(&mut nodes[0].1);
+//! nodes[1].0.request(command, &mut nodes[1].1); // Any node will do.
+//!
+//! let (now, mut network, mut answer) = (Duration::ZERO, VecDeque::new(), None);
+//! while answer.is_none() {
+//!     for (node, out) in &mut nodes {
+//!         node.flush(out);
+//!         for effect in out.drain() {
+//!             match effect {
+//!                 Effect::Persist(_) => {} // On a real disk: append, and sync before what follows.
+//!                 Effect::Send(to, message) | Effect::SendWhenDurable(to, message) => {
+//!                     network.push_back((node.id(), to, message));
+//!                 }
+//!                 Effect::Respond(response) => answer = Some(response.outcome),
+//!                 Effect::ReadReady(_) | Effect::Retired(_) => {}
+//!             }
+//!         }
+//!     }
+//!     for (from, to, message) in network.drain(..) {
+//!         let (node, out) = &mut nodes[to.0 as usize - 1];
+//!         node.step(now, from, message, out);
+//!     }
+//! }
+//! assert_eq!(answer, Some(Outcome::Done(Payload::from(5_u64.to_le_bytes().as_slice()))));
+//! # Ok::<(), reconfig::InvalidMembers>(())
+//! ```
+//!
 //! "Trap E12" and the like are explained in `docs/paper-map.md`: places where the paper is silent
 //! or wrong, or where implementations went wrong, and what is done here.
 #![no_std]

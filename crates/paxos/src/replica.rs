@@ -6,7 +6,7 @@
 //!   that not help, any replica proposes for itself, to all leaders, as in the paper.
 //! * A proposal that lost its slot is taken up again as soon as that is known (E8); a slot without
 //!   a decision is proposed for again (E4); decisions that are missing are learned from other
-//!   replicas ([`catchup`](crate::catchup)).
+//!   replicas (`catchup`).
 //! * Duplicates are found in the table of sessions, and answered (E9, E20).
 //! * Decisions that enough replicas hold durably are dropped (section 4.2).
 
