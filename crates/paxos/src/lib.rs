@@ -70,7 +70,7 @@
 //!         node.flush(out);
 //!         for effect in out.drain() {
 //!             match effect {
-//!                 Effect::Persist(_) => {} // On a real disk: append, and sync before what follows.
+//!                 Effect::Persist(_) => {} // A real disk: append, and sync before what waits.
 //!                 Effect::Send(to, message) | Effect::SendWhenDurable(to, message) => {
 //!                     network.push_back((node.id(), to, message));
 //!                 }

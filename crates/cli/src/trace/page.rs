@@ -16,63 +16,63 @@ const TRACE: &str = "<!--TRACE-->";
 
 /// One run as a space-time diagram: who sent what to whom, and when.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Trace {
+pub(crate) struct Trace {
     /// What the run was, in a few words; the page's heading.
-    pub title: String,
+    pub(crate) title: String,
     /// One column each. Messages and marks point into this list.
-    pub processes: Vec<Process>,
+    pub(crate) processes: Vec<Process>,
     /// In any order; the page sorts them by the time they were sent.
-    pub messages: Vec<Arrow>,
+    pub(crate) messages: Vec<Arrow>,
     /// In any order, too.
-    pub marks: Vec<Mark>,
+    pub(crate) marks: Vec<Mark>,
     /// How many messages were left out because the recorder had reached its limit.
-    pub dropped: usize,
+    pub(crate) dropped: usize,
 }
 
 /// A column of the diagram.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Process {
+pub(crate) struct Process {
     /// As a reader would say it: `replica 1`.
-    pub name: String,
+    pub(crate) name: String,
     /// `client`, `replica`, `leader`, `acceptor` or `node` (several roles in one process). Columns
     /// of one role stand together.
-    pub role: &'static str,
+    pub(crate) role: &'static str,
 }
 
 /// A message, from the moment it was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Arrow {
+pub(crate) struct Arrow {
     /// The sender: an index into [`Trace::processes`].
-    pub from: usize,
+    pub(crate) from: usize,
     /// The addressee: an index into [`Trace::processes`].
-    pub to: usize,
+    pub(crate) to: usize,
     /// Microseconds since the start of the run.
-    pub sent: u64,
+    pub(crate) sent: u64,
     /// Microseconds since the start of the run; `None` if the message was lost.
-    pub received: Option<u64>,
+    pub(crate) received: Option<u64>,
     /// The paper's name of the message: `p1a`, `decision`, ... It decides the colour.
-    pub kind: &'static str,
+    pub(crate) kind: &'static str,
     /// The whole message in the paper's notation: `p2a <0.3, 1, c1#1 x>`.
-    pub text: String,
+    pub(crate) text: String,
     /// The ballot it speaks of, if any: `1.4.1`.
-    pub ballot: Option<String>,
+    pub(crate) ballot: Option<String>,
     /// The slot it speaks of, if any.
-    pub slot: Option<u64>,
+    pub(crate) slot: Option<u64>,
 }
 
 /// Something that happened, other than a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mark {
+pub(crate) struct Mark {
     /// Microseconds since the start of the run.
-    pub at: u64,
+    pub(crate) at: u64,
     /// Where: an index into [`Trace::processes`], or `None` for a line across the whole diagram.
-    pub process: Option<usize>,
+    pub(crate) process: Option<usize>,
     /// `crash`, `restart`, `refused`, `partition`, `heal`, `reconfigure`, `effective`, `decided`,
     /// `adopted`, `preempted` and `snapshot` have a sign of their own. Between `crash` and the next
     /// `restart` the process counts as down.
-    pub kind: &'static str,
+    pub(crate) kind: &'static str,
     /// What to say about it.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 // In the page these are rows, not objects: field names, repeated 50,000 times, would be a third
@@ -99,7 +99,7 @@ impl Serialize for Mark {
 
 impl Trace {
     /// The whole page: a file that a browser opens by itself, offline.
-    pub fn to_html(&self) -> String {
+    pub(crate) fn to_html(&self) -> String {
         let title = escape_markup(&self.title);
         let json = escape_script(&self.to_json());
         let (before, after) = PAGE.split_once(TRACE).expect("page.html has a place for the run");
