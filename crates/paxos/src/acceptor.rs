@@ -87,6 +87,9 @@ impl Acceptor {
     /// Replays a record of an earlier life, through the transitions that made it.
     pub fn replay(&mut self, record: Record) {
         match record {
+            // Older than a checkpoint that the log begins with: contained in it.
+            Record::Adopted(ballot) if ballot <= self.ballot_num => {}
+            Record::Accepted(pvalue) if !self.wants(&pvalue) => {}
             Record::Adopted(ballot) => drop(self.adopt(ballot)),
             Record::Accepted(pvalue) => drop(self.accept(pvalue)),
             Record::Collected(slot) => drop(self.collect(slot)),
@@ -130,6 +133,10 @@ impl Acceptor {
     pub fn accepted(&self, slot: Slot, ballot: Ballot) -> Option<&Decree> {
         let (held, decree) = self.accepted.get(slot)?;
         (*held == ballot).then_some(decree)
+    }
+
+    fn wants(&self, pvalue: &PValue) -> bool {
+        pvalue.ballot >= self.ballot_num && self.accepted.has_room(pvalue.slot)
     }
 
     fn pvalues(&self, from: Slot) -> impl Iterator<Item = PValue> {

@@ -12,10 +12,11 @@
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 use crate::{
-    effect::Outbox,
+    effect::{Effect, Outbox},
     invariant,
     message::{Message, Progress, SnapshotChunk},
     progress::Reports,
+    reconfig::Config,
     replica::{InvalidSnapshot, Replica, StateMachine},
     types::{Decree, NodeId, Slot},
     wire,
@@ -68,7 +69,12 @@ struct Serving {
     slot: Slot,
     checksum: u64,
     bytes: Arc<[u8]>,
+    /// When it was asked for last, in rounds of trying again.
+    asked: u64,
 }
+
+/// Rounds after which a snapshot that nobody has asked for is given up.
+const SERVED_ROUNDS: u64 = 256;
 
 impl Default for Catchup {
     fn default() -> Self {
@@ -139,14 +145,18 @@ impl<S: StateMachine> Replica<S> {
         }
     }
 
-    /// Collects what enough replicas of every configuration in force hold durably (E41).
+    /// Collects what enough replicas of every configuration in force hold durably (E41). One that
+    /// is over does not count: when enough replicas of a later one hold everything before their
+    /// first slot, its own may have stopped.
     fn collect(&mut self, out: &mut Outbox) {
         let own = self.progress();
         self.catchup.reports.note(self.id, own, &self.schedule);
         let configs = self.schedule.entries.iter().map(|(_, config)| config);
         let reports = &self.catchup.reports;
-        let durable = |config| reports.reached(config, |progress: &Progress| progress.durable);
-        let enough = configs.clone().map(|config| durable(config)).min();
+        let durable = |config: &Config| reports.reached(config, |progress| progress.durable);
+        let over = |(first, config): &(Slot, Arc<Config>)| durable(config) >= *first;
+        let begun = self.schedule.entries.iter().rposition(over).unwrap_or(0);
+        let enough = configs.clone().skip(begun).map(|config| durable(config)).min();
         // Which configurations a slot concerns, only those know who have performed what is below.
         let enough = enough.map(|slot| slot.min(self.slot_out));
         let Some(slot) = enough.filter(|slot| *slot > self.catchup.collected) else { return };
@@ -162,6 +172,8 @@ impl<S: StateMachine> Replica<S> {
 
     /// Asks for decisions that others have, if a whole round has brought nothing.
     pub(crate) fn learn_missing(&mut self, out: &mut Outbox) {
+        let wanted = |serving: &Serving| self.round < serving.asked + SERVED_ROUNDS;
+        self.catchup.serving = self.catchup.serving.take().filter(wanted);
         let stuck = core::mem::replace(&mut self.catchup.stuck, self.slot_out) == self.slot_out;
         if !stuck || self.catchup.heard <= self.slot_out {
             return;
@@ -231,20 +243,22 @@ impl<S: StateMachine> Replica<S> {
         if !self.catchup.serving.as_ref().is_some_and(useful) {
             let bytes: Arc<[u8]> = self.snapshot().into();
             let checksum = checksum(&bytes);
-            self.catchup.serving = Some(Serving { slot: self.slot_out, checksum, bytes });
+            let (slot, asked) = (self.slot_out, self.round);
+            self.catchup.serving = Some(Serving { slot, checksum, bytes, asked });
         }
-        let Some(Serving { slot: at, checksum, bytes }) = &self.catchup.serving else { return };
-        let offset = if *at == slot { offset } else { 0 };
-        let Some(rest) = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..)) else {
-            return;
-        };
+        let Some(serving) = &mut self.catchup.serving else { return };
+        serving.asked = self.round;
+        let Serving { slot: at, checksum, bytes, .. } = serving;
+        let wanted = usize::try_from(offset).ok().filter(|_| *at == slot);
+        let start = wanted.filter(|start| *start <= bytes.len()).unwrap_or(0);
+        let rest = &bytes[start..];
         out.send(
             to,
             Message::SnapshotChunk(Box::new(SnapshotChunk {
                 slot: *at,
                 checksum: *checksum,
                 total: bytes.len() as u64,
-                offset,
+                offset: start as u64,
                 bytes: rest[..rest.len().min(CHUNK)].into(),
             })),
         );
@@ -259,6 +273,13 @@ impl<S: StateMachine> Replica<S> {
             return;
         }
         let same = |d: &Download| (d.slot, d.checksum, d.total) == (slot, sum, total);
+        let other = self.catchup.download.as_ref().filter(|d| !same(d) && d.stalled);
+        if offset > 0 && other.is_some() {
+            // Snapshots at one slot may differ in the configurations that are forgotten: what was
+            // begun with another replica cannot go on with this one.
+            self.catchup.download = None;
+            return out.send(from, Message::FetchSnapshot { slot, offset: 0 });
+        }
         let wanted = self.catchup.download.as_ref().is_some_and(|d| same(d) || !d.stalled);
         if offset == 0 && !wanted {
             let (bytes, before, stalled) = (Vec::new(), 0, false);
@@ -276,7 +297,11 @@ impl<S: StateMachine> Replica<S> {
             return out.send(from, Message::FetchSnapshot { slot, offset });
         }
         let Some(download) = self.catchup.download.take() else { return };
-        if checksum(&download.bytes) == sum && self.install(&download.bytes).is_ok() {
+        if checksum(&download.bytes) != sum {
+            return;
+        }
+        if let Ok(over) = self.install(&download.bytes) {
+            over.into_iter().for_each(|config| out.push(Effect::Retired(config)));
             self.advance(out);
             if self.slot_out < self.catchup.heard {
                 out.send(from, Message::Learn(self.slot_out));
@@ -286,23 +311,26 @@ impl<S: StateMachine> Replica<S> {
 
     /// Replaces the state by that of a snapshot, whole or not at all, and never by an older one
     /// (R4). Commands that were proposed for slots it covers are proposed again, unless its
-    /// sessions show them as performed (E43).
-    fn install(&mut self, bytes: &[u8]) -> Result<(), InvalidSnapshot> {
+    /// sessions show them as performed (E43). Returns the configurations that are over by then.
+    fn install(&mut self, bytes: &[u8]) -> Result<Vec<Arc<Config>>, InvalidSnapshot> {
         let limit = self.sessions.limit();
         let snapshot = wire::decode_snapshot(bytes, limit).map_err(|_| InvalidSnapshot)?;
         if snapshot.slot < self.slot_out {
-            return Ok(());
+            return Ok(Vec::new());
         }
         self.state.restore(snapshot.state)?;
         let slot = snapshot.slot;
         invariant!(R4, slot >= self.slot_out, "snapshot {slot} is behind {}", self.slot_out);
         self.slot_out = slot;
-        self.schedule = snapshot.schedule;
+        let before = core::mem::replace(&mut self.schedule, snapshot.schedule);
+        let oldest = self.schedule.at(Slot::FIRST).epoch;
+        let configs = before.entries.into_iter().map(|(_, config)| config);
+        let over = configs.filter(|config| config.epoch < oldest).collect();
         self.sessions = snapshot.sessions;
         self.catchup.heard(slot);
         self.decisions.advance(slot);
         self.yield_below(slot);
-        Ok(())
+        Ok(over)
     }
 }
 
@@ -318,4 +346,68 @@ fn checksum(bytes: &[u8]) -> u64 {
     };
     let sum = words.iter().copied().chain([last]).fold(bytes.len() as u64, mix);
     sum ^ (sum >> 29)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        effect::Effect,
+        reconfig::{Members, Schedule},
+        types::Payload,
+    };
+
+    #[derive(Clone, PartialEq, Eq, Debug)]
+    struct Nothing;
+
+    impl StateMachine for Nothing {
+        fn apply(&mut self, _: &[u8]) -> Payload {
+            Payload::EMPTY
+        }
+        fn snapshot(&self) -> Vec<u8> {
+            Vec::new()
+        }
+        fn restore(&mut self, _: &[u8]) -> Result<(), InvalidSnapshot> {
+            Ok(())
+        }
+    }
+
+    /// Replica 1 of three, which has performed nothing and has heard of later slots.
+    fn behind() -> Replica<Nothing> {
+        let all = [NodeId(1), NodeId(2), NodeId(3)];
+        let schedule = Schedule::new(Members::new(all, all, all).unwrap(), 1);
+        let mut replica = Replica::new(NodeId(1), 1, Nothing, schedule, 8);
+        replica.catchup.heard(Slot(40));
+        replica
+    }
+
+    fn part(slot: u64, checksum: u64, offset: u64) -> SnapshotChunk {
+        let bytes = Box::new([0; 3]);
+        SnapshotChunk { slot: Slot(slot), checksum, total: 9, offset, bytes }
+    }
+
+    fn fetch(from: u32, slot: u64, offset: u64) -> Effect {
+        Effect::Send(NodeId(from), Message::FetchSnapshot { slot: Slot(slot), offset })
+    }
+
+    #[test]
+    fn the_parts_of_two_snapshots_do_not_push_each_other_out() {
+        let (mut replica, mut out) = (behind(), Outbox::new(NodeId(1)));
+        replica.chunk(NodeId(2), part(32, 1, 0), &mut out);
+        replica.chunk(NodeId(3), part(29, 2, 0), &mut out);
+        replica.chunk(NodeId(2), part(32, 1, 3), &mut out);
+        assert_eq!(out.drain().collect::<Vec<_>>(), [fetch(2, 32, 3), fetch(2, 32, 6)]);
+    }
+
+    #[test]
+    fn a_snapshot_that_cannot_go_on_is_begun_anew_with_another_replica() {
+        let (mut replica, mut out) = (behind(), Outbox::new(NodeId(1)));
+        replica.chunk(NodeId(2), part(32, 1, 0), &mut out);
+        for _ in 0..3 {
+            replica.learn_missing(&mut out);
+        }
+        out.drain().for_each(drop);
+        replica.chunk(NodeId(3), part(32, 2, 3), &mut out);
+        assert_eq!(out.drain().collect::<Vec<_>>(), [fetch(3, 32, 0)]);
+    }
 }

@@ -18,7 +18,15 @@
 //! }
 //! ```
 //!
-//! A `SendWhenDurable` may go to the process itself: its own vote waits for its own disk.
+//! A `SendWhenDurable` may go to the process itself: its own vote waits for its own disk. What
+//! [`Node::format`](crate::Node::format) or [`Node::recover`](crate::Node::recover) asks for must be on
+//! disk before anything else happens.
+//!
+//! From time to time, the owner writes [`Replica::snapshot`](crate::replica::Replica::snapshot) to
+//! disk and says so with [`Node::saved`](crate::Node::saved): that is what lets the others and this
+//! node collect what is older. Then it may rewrite the log to
+//! [`Node::checkpoint`](crate::Node::checkpoint). Where nothing is ever saved, about a million slots
+//! fit; after that, requests are answered with [`Outcome::Busy`].
 
 use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 
@@ -83,7 +91,8 @@ pub enum Effect {
     Retired(Arc<Config>),
 }
 
-/// Where roles put their effects.
+/// Where roles put their effects. A role that is owned alone, without a [`Node`](crate::Node),
+/// needs an id that no other role has: what it sends to itself is meant for a role of its node.
 #[derive(Debug)]
 pub struct Outbox {
     me: NodeId,

@@ -5,11 +5,11 @@
 //!   [`campaign`](Leader::campaign) (section 3).
 //! * Scouts and commanders are values that the leader owns.
 //! * Phase 1 covers ranges of slots: one for each configuration that governs slots still open,
-//!   all under one ballot (E26). A range is added when a reconfiguration becomes known, and when
-//!   it turns out that slots below the first are open after all.
+//!   all under one ballot (E26). A range is added when a reconfiguration becomes known.
 //! * Only slots whose configuration is known are commanded; others wait (E26).
 //! * A decided slot is not commanded again (E36), and the decision is told to whoever proposes
-//!   for that slot once more (E4). It is forgotten when enough replicas have performed it.
+//!   for that slot once more (E4). It is forgotten when enough replicas hold it durably, or the
+//!   replica on this node has performed it.
 //! * Holes below the highest slot in use become no-ops (E11).
 //! * A passive leader keeps no proposals: it forwards them, once (E38).
 
@@ -283,6 +283,7 @@ impl Leader {
                 }
                 None if self.leading && slot < self.holes => {
                     self.command(slot, Decree::noop(), out);
+                    budget -= 1;
                 }
                 Some(_) | None => {}
             }
@@ -350,10 +351,8 @@ impl Leader {
         let base = self.proposals.base();
         self.phases.retain(|phase| phase.end.is_none_or(|end| end > base));
         for (first, end, config) in self.schedule.ranges(base) {
-            let same = |phase: &&Phase| phase.config.epoch == config.epoch;
-            let covered = self.phases.iter().filter(same).map(|phase| phase.first).min();
-            if config.leads(self.id) && covered.is_none_or(|covered| covered > first) {
-                let end = covered.or(end);
+            let covered = self.phases.iter().any(|phase| phase.config.epoch == config.epoch);
+            if config.leads(self.id) && !covered {
                 let scout = Scout::spawn(self.ballot_num, (first, end), config.clone(), out);
                 self.phases.push(Phase { first, end, config: config.clone(), scout: Some(scout) });
             }

@@ -56,7 +56,9 @@
 //! let schedule = Schedule::new(Members::new(ids, ids, ids)?, window);
 //! let mut nodes = ids.map(|id| {
 //!     let mut out = Outbox::new(id);
-//!     (Node::format(Setup::new(id, schedule.clone()), Counter(0), &mut out), out)
+//!     let node = Node::format(Setup::new(id, schedule.clone()), Counter(0), &mut out);
+//!     out.drain().for_each(drop); // A real disk: append and sync these records first.
+//!     (node, out)
 //! });
 //!
 //! let mut client = Client::new(ClientId { born: Slot::FIRST, number: 1 });

@@ -40,7 +40,7 @@ pub struct Timing {
     pub heartbeat: Time,
     /// Between two rounds of asking again whoever has not answered.
     pub resend: Time,
-    /// The least time of silence after which a leader is replaced.
+    /// The least time of silence after which a leader is replaced; at least two heartbeats.
     pub patience_min: Time,
     /// The longest time of silence after which a leader is replaced.
     pub patience_max: Time,
@@ -101,9 +101,11 @@ impl Liveness {
     /// `seed` should differ between processes, and between the lives of one.
     #[must_use]
     pub fn new(timing: Timing, seed: u64) -> Self {
-        let patience_min = nanos(timing.patience_min);
+        let heartbeat = nanos(timing.heartbeat);
+        // Who is heard once per heartbeat must not be given up in between.
+        let patience_min = nanos(timing.patience_min).max(heartbeat.saturating_mul(2));
         let mut this = Self {
-            heartbeat: nanos(timing.heartbeat),
+            heartbeat,
             resend: nanos(timing.resend),
             patience_min,
             patience_max: nanos(timing.patience_max).max(patience_min),
@@ -134,13 +136,11 @@ impl Liveness {
         Time::from_nanos(self.next_heartbeat.min(self.next_resend))
     }
 
-    /// The leader of this ballot was heard, directly or through another leader. True if that
-    /// means to follow another leader than before.
-    pub(crate) fn heard(&mut self, ballot: Ballot, directly: bool) -> bool {
+    /// The leader of this ballot was heard, directly or through another leader.
+    pub(crate) fn heard(&mut self, ballot: Ballot, directly: bool) {
         if ballot < self.followed {
-            return false;
+            return;
         }
-        let other = ballot.leader != self.followed.leader;
         if ballot != self.followed {
             self.heard_directly = None;
         }
@@ -149,7 +149,6 @@ impl Liveness {
         if directly {
             self.heard_directly = Some(self.now);
         }
-        other
     }
 
     /// Notes that the followed leader itself was heard once more. False if `ballot` is another.

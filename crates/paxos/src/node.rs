@@ -106,7 +106,8 @@ impl<S: StateMachine> Node<S> {
         }
     }
 
-    /// The fewest records from which this node can recover: what its log may be rewritten to.
+    /// The fewest records from which this node can recover: what its log may be rewritten to, once
+    /// every record so far has been appended to it.
     pub fn checkpoint(&self) -> impl Iterator<Item = Record> {
         let used = Some(self.leader.ballot_num()).filter(|ballot| *ballot > Ballot::BOTTOM);
         [Record::Started(self.incarnation)]
@@ -313,7 +314,10 @@ impl<S: StateMachine> Node<S> {
         match event {
             None => {}
             Some(Event::Chosen) => self.liveness.chosen(),
-            Some(Event::Preempted(by)) => self.liveness.preempted(by),
+            Some(Event::Preempted(by)) => {
+                self.liveness.preempted(by);
+                self.replica.follow(self.liveness.followed().leader);
+            }
             // Who leads only later slots is silent until they are next.
             Some(Event::Adopted) if !self.leader.may_lead() => {}
             Some(Event::Adopted) => {
@@ -326,9 +330,8 @@ impl<S: StateMachine> Node<S> {
     /// The leader of this ballot leads, as it says itself, or as another says who hears it.
     #[inline]
     fn heard(&mut self, ballot: Ballot, directly: bool, out: &mut Outbox) {
-        if self.liveness.heard(ballot, directly) {
-            self.replica.follow(ballot.leader);
-        }
+        self.liveness.heard(ballot, directly);
+        self.replica.follow(self.liveness.followed().leader);
         let event = self.leader.preempted(ballot);
         self.note(event, out);
     }
@@ -355,6 +358,11 @@ impl<S: StateMachine> Node<S> {
     fn slot_out(&mut self, from: NodeId, progress: Progress, out: &mut Outbox) {
         if self.roles.replica && from != self.id {
             self.replica.peer_progress(from, progress, out);
+            let schedule = self.replica.schedule();
+            if progress.epoch < schedule.latest().epoch && !schedule.replicates(from) {
+                // It is replaced, and nobody else will tell it: it has to learn that from us.
+                out.send(from, Message::SlotOut(self.replica.progress()));
+            }
         }
         if self.roles.leader {
             self.leader.slot_out(from, progress, out);
@@ -372,7 +380,7 @@ impl<S: StateMachine> Node<S> {
             out.send(acceptor, Message::Ping { round: self.pings });
         }
         if self.leader.active() && self.leader.may_lead() && self.liveness.connected(&config) {
-            self.liveness.heard(self.leader.ballot_num(), true);
+            self.heard(self.leader.ballot_num(), true, out);
             self.announce(true, out);
         } else if !self.leader.leading() && self.liveness.hears() {
             self.announce(false, out);

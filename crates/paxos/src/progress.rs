@@ -22,8 +22,7 @@ impl Reports {
             *last = progress;
             return true;
         }
-        let mut configs = known.entries.iter().map(|(_, config)| &config.members);
-        let member = configs.any(|members| members.replicas.contains(&from));
+        let member = known.replicates(from);
         if member {
             self.last.push((from, progress));
         }

@@ -5,8 +5,9 @@
 //! answered to a client before the read began had been chosen, so some acceptor of any quorum
 //! knows its slot. One round of questions serves all reads that wait when it starts.
 //!
-//! What differs from the paper: an acceptor counts collected slots as accepted (E42); and if the
-//! next slot belongs to another configuration, its acceptors have to be asked as well (E47).
+//! What differs from the paper: an acceptor counts collected slots as accepted (E42); and if another
+//! configuration governs slot_out by the time that everything is performed, its acceptors have
+//! to be asked as well (E47).
 
 use alloc::{sync::Arc, vec::Vec};
 
@@ -18,7 +19,7 @@ use crate::{
     types::{NodeId, Slot},
 };
 
-/// Most reads that wait for a round.
+/// Most reads that wait at one time.
 const READS_MAX: usize = 1 << 16;
 
 /// The reads of one replica.
@@ -60,7 +61,9 @@ impl Reads {
 
     /// A read that comes after everything that was answered so far. False if there are too many.
     pub(crate) fn queue(&mut self, id: u64) -> bool {
-        let room = self.queued.len() < READS_MAX;
+        let asking = self.round.as_ref().map_or(0, |round| round.reads.len());
+        let confirmed: usize = self.waiting.iter().map(|confirmed| confirmed.reads.len()).sum();
+        let room = self.queued.len() + asking + confirmed < READS_MAX;
         if room {
             self.queued.push(id);
         }
@@ -118,12 +121,14 @@ impl Reads {
             if slot_out <= self.waiting[i].highest {
                 continue; // The rule is "above", though "at" seems to do (E46).
             }
-            let Confirmed { highest, epoch, reads } = self.waiting.swap_remove(i);
-            let mut later = schedule.entries.iter().filter(|(_, config)| config.epoch > epoch);
-            if later.next().is_some_and(|(first, _)| *first <= highest.next()) {
-                self.queued.extend(reads);
-            } else {
+            let Confirmed { epoch, reads, .. } = self.waiting.swap_remove(i);
+            // Whoever was answered before the read began knew slot_out to be decided if a later
+            // slot was; and slot_out, which the acceptors have not accepted, is theirs to accept,
+            // unless another configuration governs it by now.
+            if schedule.at(slot_out).epoch == epoch {
                 reads.into_iter().for_each(|id| out.push(Effect::ReadReady(id)));
+            } else {
+                self.queued.extend(reads);
             }
         }
     }

@@ -278,6 +278,11 @@ impl Schedule {
         &self.entries[self.entries.len() - 1].1
     }
 
+    /// Whether `id` is a replica of a configuration known here.
+    pub(crate) fn replicates(&self, id: NodeId) -> bool {
+        self.entries.iter().any(|(_, config)| config.members.replicas.contains(&id))
+    }
+
     /// The first slot of the newest configuration.
     #[inline]
     pub(crate) fn boundary(&self) -> Slot {

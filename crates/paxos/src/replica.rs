@@ -145,7 +145,10 @@ impl<S: StateMachine> Replica<S> {
             None => return out.respond(client, cid, Outcome::Expired),
         }
         if self.requests.len() >= REQUESTS_MAX || !self.has_room(client) {
-            return out.respond(client, cid, Outcome::Busy);
+            if !self.admitted.has(client, cid) {
+                out.respond(client, cid, Outcome::Busy);
+            }
+            return;
         }
         if self.admitted.admit(client, cid, acked) {
             self.requests.push(command);
@@ -475,6 +478,9 @@ impl<S: StateMachine> Replica<S> {
     /// been performed are forgotten.
     fn has_room(&mut self, client: ClientId) -> bool {
         let limit = self.sessions.limit();
+        if !self.decisions.has_room(self.slot_out.plus(self.schedule.window())) {
+            return false; // Nothing has been collected for long: no snapshots are saved.
+        }
         if self.admitted.len() <= limit || self.admitted.knows(client) {
             return true;
         }

@@ -12,7 +12,8 @@ use crate::{
     message::{Message, P1b},
     quorum::{Verdict, WaitFor},
     reconfig::Config,
-    types::{Ballot, Decree, NodeId, Slot},
+    ring::SPAN_MAX,
+    types::{Ballot, Decree, NodeId, PValue, Slot},
 };
 
 /// The paper's pmax: for each slot the decree accepted in the highest ballot.
@@ -69,6 +70,10 @@ impl Scout {
             return Verdict::Preempted(p1b.held);
         }
         let Some(place) = self.config.acceptor(from) else { return Verdict::Waiting };
+        let absurd = |pvalue: &PValue| pvalue.slot.0.saturating_sub(p1b.gc_slot.0) >= SPAN_MAX;
+        if p1b.accepted.iter().any(absurd) {
+            return Verdict::Waiting; // More than an acceptor can hold.
+        }
         let stale = p1b.asked != self.ballot || p1b.held != self.ballot;
         if stale || !self.awaits(from, p1b.first) {
             return Verdict::Waiting; // To an earlier scout (E6), or a part that is in (E7).

@@ -259,6 +259,14 @@ impl Admitted {
         !core::mem::replace(&mut flight.taken[ahead], true)
     }
 
+    /// Whether a command has been taken.
+    pub(crate) fn has(&self, client: ClientId, cid: u64) -> bool {
+        self.clients.get(client).is_some_and(|flight| {
+            let ahead = cid.checked_sub(flight.acked);
+            ahead.is_none_or(|ahead| flight.taken.get(low(ahead)).is_some_and(|taken| *taken))
+        })
+    }
+
     /// Whether `client` has sent commands here, and is to be answered.
     #[inline]
     pub(crate) fn knows(&self, client: ClientId) -> bool {

@@ -23,7 +23,8 @@ pub struct Roles {
 impl Roles {
     /// A full node.
     pub const ALL: Self = Self { replica: true, leader: true, acceptor: true };
-    /// The paper's replica: alone, a read copy.
+    /// The paper's replica. Alone, it keeps the state and serves reads; like every replica it must
+    /// be named in the configuration.
     pub const REPLICA: Self = Self { replica: true, leader: false, acceptor: false };
     /// The paper's leader.
     pub const LEADER: Self = Self { replica: false, leader: true, acceptor: false };

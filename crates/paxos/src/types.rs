@@ -54,8 +54,8 @@ impl Ballot {
     /// The paper's ⊥: below every ballot, and nobody's.
     pub const BOTTOM: Self = Self { round: 0, leader: NodeId(0), incarnation: 0 };
 
-    /// The highest round that is accepted from the network, so that one damaged or hostile
-    /// process cannot use up all ballots.
+    /// The highest round that is accepted from the network, so that counting on cannot overflow.
+    /// No honest process gets there.
     pub const ROUND_MAX: u64 = 1 << 48;
 
     /// Round, leader and incarnation as one number of the same order: ballots are compared for

@@ -90,7 +90,7 @@ impl World {
             (w.request, Self::request),
             (w.retry, Self::retry),
             (w.read, |world| {
-                let id = world.some_replica();
+                let id = if world.rng.bool() { world.some_replica() } else { world.somebody() };
                 world.read(id)
             }),
             (w.reconfigure, Self::reconfigure),

@@ -411,7 +411,7 @@ impl World {
 
     /// A client begins a read at a replica.
     pub(crate) fn read(&mut self, id: NodeId) -> Judged {
-        if self.node(id).is_none() {
+        if self.node(id).is_none() || !self.processes[&id].roles.replica {
             return Ok(());
         }
         self.next_read += 1;

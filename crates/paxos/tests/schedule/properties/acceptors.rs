@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use synod_paxos::{
-    Ballot, Message, NodeId, PValue, Record, Slot,
+    Ballot, Config, Message, NodeId, PValue, Record, Slot,
     message::{P1b, P2b, Vote},
 };
 
@@ -174,7 +174,9 @@ impl Property for ChosenStaysChosen {
 }
 
 /// Section 4.2: an acceptor forgets a slot only if f + 1 replicas of every configuration that the
-/// slot concerns have it on disk: its own, and those that slots below it have brought up.
+/// slot concerns have it on disk: its own, and those that slots below it have brought up. A
+/// configuration is over, and its processes may be gone, when f + 1 replicas of a later one have
+/// everything before their first slot on disk.
 pub(crate) struct CollectsWhatIsHeld;
 
 impl Property for CollectsWhatIsHeld {
@@ -190,13 +192,18 @@ impl Property for CollectsWhatIsHeld {
         let Some(own) = history.config(last) else {
             return Err(format!("acceptor {node} collects below {slot}, which is not decided"));
         };
+        let enough =
+            |config: &Config| (config.members.tolerates() + 1).min(config.members.replicas.len());
+        let begun = history.schedule.iter().filter(|(first, config)| {
+            history.holders(&config.members.replicas, *first) >= enough(config)
+        });
+        let begun = begun.map(|(_, config)| config.epoch).max().unwrap_or(0);
         let known = history.schedule.iter().filter(|(first, config)| {
-            config.epoch >= own.epoch && *first < slot.plus(history.window())
+            config.epoch >= own.epoch.max(begun) && *first < slot.plus(history.window())
         });
         for (_, config) in known {
-            let replicas = &config.members.replicas;
-            let enough = (config.members.tolerates() + 1).min(replicas.len());
-            let holders = history.holders(replicas, *slot);
+            let enough = enough(config);
+            let holders = history.holders(&config.members.replicas, *slot);
             hold!(
                 holders >= enough,
                 "acceptor {node} collects below {slot}: on {holders} disks of {config}"

@@ -126,7 +126,7 @@ impl Property for WithinWindow {
 }
 
 /// Section 2.1: the processes of a configuration may stop when all its slots are decided, and on
-/// the disks of enough replicas of the next one.
+/// the disks of enough replicas of a later one.
 pub(crate) struct RetiresWhatIsDone;
 
 impl Property for RetiresWhatIsDone {
@@ -136,15 +136,17 @@ impl Property for RetiresWhatIsDone {
 
     fn check(&mut self, event: &Event<'_>, history: &History) -> Result<(), String> {
         let Event::Retired { node, config } = event else { return Ok(()) };
-        let mut later = history.schedule.iter().filter(|(_, later)| later.epoch > config.epoch);
-        let Some((end, next)) = later.next() else {
+        let later = history.schedule.iter().filter(|(_, later)| later.epoch > config.epoch);
+        let Some((end, _)) = later.clone().next() else {
             return Err(format!("replica {node} retires {config}, and no other follows"));
         };
         hold!(history.next() >= *end, "replica {node} retires {config} with open slots");
-        let replicas = &next.members.replicas;
-        let enough = (next.members.tolerates() + 1).min(replicas.len());
-        let holders = history.holders(replicas, *end);
-        hold!(holders >= enough, "replica {node} retires {config}: {holders} disks of {next}");
+        let mut begun = later.filter(|(first, next)| {
+            let replicas = &next.members.replicas;
+            let enough = (next.members.tolerates() + 1).min(replicas.len());
+            history.holders(replicas, *first) >= enough
+        });
+        hold!(begun.next().is_some(), "replica {node} retires {config}: too few disks hold it");
         Ok(())
     }
 }
