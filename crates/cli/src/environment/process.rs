@@ -55,6 +55,7 @@ impl Life {
     pub(crate) fn begin(stage: &Arc<Stage>, id: NodeId, campaign: bool) -> Self {
         let mut out = Outbox::new(id);
         let mut node = Node::format(setup(stage, id), Machine::default(), &mut out);
+        stage.disk(id).append(&mut records(&mut out));
         if campaign {
             node.campaign(&mut out);
         }
@@ -72,9 +73,10 @@ impl Life {
         if !with_records {
             *disk = super::disk::Disk::default();
         }
-        let (records, snapshot) = (disk.records(), disk.snapshot());
+        let (earlier, snapshot) = (disk.records(), disk.snapshot());
         let setup = setup(stage, id);
-        let node = Node::recover(setup, Machine::default(), records, snapshot, &mut out)?;
+        let node = Node::recover(setup, Machine::default(), earlier, snapshot, &mut out)?;
+        disk.append(&mut records(&mut out));
         drop(disk);
         Ok(Self::spawn(stage, node, out))
     }
@@ -115,6 +117,19 @@ fn setup(stage: &Stage, id: NodeId) -> Setup {
         seed: plan.seed ^ (u64::from(id.0) << 40),
         sessions: synod_paxos::session::SESSIONS_MAX,
     }
+}
+
+/// What a node that starts wants on its disk before anything else happens.
+fn records(out: &mut Outbox) -> Vec<Record> {
+    let record = |effect| match effect {
+        Effect::Persist(record) => Some(record),
+        Effect::Send(..)
+        | Effect::SendWhenDurable(..)
+        | Effect::Respond(_)
+        | Effect::ReadReady(_)
+        | Effect::Retired(_) => None,
+    };
+    out.drain().filter_map(record).collect()
 }
 
 struct Process {
