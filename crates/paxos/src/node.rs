@@ -153,14 +153,18 @@ impl<S: StateMachine> Node<S> {
         if !self.roles.replica {
             return;
         }
-        let newest = |schedule: &Schedule| schedule.latest().epoch;
-        let reconfigured = newest(self.replica.schedule()) > newest(self.leader.schedule());
-        if reconfigured || self.replica.slot_out() >= self.told.plus(TELL_EVERY) {
+        if self.replica.slot_out() >= self.told.plus(TELL_EVERY) {
             self.tell_leader(out);
         }
-        if self.replica.propose(out) {
-            self.settle(out);
+        if self.replica.idle() {
+            return;
         }
+        let newest = |schedule: &Schedule| schedule.latest().epoch;
+        if newest(self.replica.schedule()) > newest(self.leader.schedule()) {
+            self.tell_leader(out); // Or it would not know whom to ask for the slots proposed now.
+        }
+        self.replica.propose(out);
+        self.settle(out);
     }
 
     /// Does what it is time for. To be called when [`Node::deadline`] is reached; more often does

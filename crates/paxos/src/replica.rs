@@ -186,23 +186,20 @@ impl<S: StateMachine> Replica<S> {
         }
     }
 
-    /// The paper's propose(): gives the commands that wait their slots, while WINDOW allows.
-    /// False if there was nothing to do.
+    /// Whether [`Replica::propose`] would do nothing.
     #[inline]
-    pub fn propose(&mut self, out: &mut Outbox) -> bool {
-        let idle = self.requests.is_empty()
+    #[must_use]
+    pub fn idle(&self) -> bool {
+        self.requests.is_empty()
             && self.waiting.is_empty()
             && self.displaced.is_empty()
             && self.reads.idle()
             && !self.urgent
-            && self.schedule.boundary() <= self.slot_out;
-        if !idle {
-            self.propose_waiting(out);
-        }
-        !idle
+            && self.schedule.boundary() <= self.slot_out
     }
 
-    fn propose_waiting(&mut self, out: &mut Outbox) {
+    /// The paper's propose(): gives the commands that wait their slots, while WINDOW allows.
+    pub fn propose(&mut self, out: &mut Outbox) {
         self.reads.start(self.schedule.at(self.slot_out), out);
         let urgent = core::mem::take(&mut self.urgent);
         if self.lead.is_none() && !urgent {
