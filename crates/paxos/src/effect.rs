@@ -19,14 +19,16 @@
 //! ```
 //!
 //! A `SendWhenDurable` may go to the process itself: its own vote waits for its own disk. What
-//! [`Node::format`](crate::Node::format) or [`Node::recover`](crate::Node::recover) asks for must be on
-//! disk before anything else happens.
+//! [`Node::format`](crate::Node::format) or [`Node::recover`](crate::Node::recover) asks for must
+//! be on disk before anything else happens.
 //!
-//! From time to time, the owner writes [`Replica::snapshot`](crate::replica::Replica::snapshot) to
-//! disk and says so with [`Node::saved`](crate::Node::saved): that is what lets the others and this
-//! node collect what is older. Then it may rewrite the log to
-//! [`Node::checkpoint`](crate::Node::checkpoint). Where nothing is ever saved, about a million slots
-//! fit; after that, requests are answered with [`Outcome::Busy`].
+//! From time to time, the owner writes [`Replica::snapshot`] to disk and says so with
+//! [`Node::saved`](crate::Node::saved): that is what lets the others and this node collect what is
+//! older. Then it may rewrite the log to [`Node::checkpoint`](crate::Node::checkpoint). Where
+//! nothing is ever saved, about a million slots fit; after that, requests are answered with
+//! [`Outcome::Busy`].
+//!
+//! [`Replica::snapshot`]: crate::replica::Replica::snapshot
 
 use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 

@@ -5,9 +5,9 @@
 //! answered to a client before the read began had been chosen, so some acceptor of any quorum
 //! knows its slot. One round of questions serves all reads that wait when it starts.
 //!
-//! What differs from the paper: an acceptor counts collected slots as accepted (E42); and if another
-//! configuration governs slot_out by the time that everything is performed, its acceptors have
-//! to be asked as well (E47).
+//! What differs from the paper: an acceptor counts collected slots as accepted (E42); and if
+//! another configuration governs slot_out by the time that everything is performed, its acceptors
+//! have to be asked as well (E47).
 
 use alloc::{sync::Arc, vec::Vec};
 

@@ -1,0 +1,417 @@
+//! Schedules made by hand that attack one argument each, against the public API.
+//!
+//! Random schedules (`tests/schedule`) seldom come to these corners, for each needs several rare
+//! things in a row: configurations that are forgotten while a question is under way, a million
+//! slots, a process that says something absurd.
+
+use std::time::Duration;
+
+use synod_paxos::{
+    Ballot, ClientId, Command, Decree, Effect, InvalidSnapshot, Members, Message, Node, NodeId, Op,
+    Outbox, Outcome, PValue, Payload, Reconfiguration, Record, Response, Roles, Schedule, Setup,
+    Slot, StateMachine,
+    message::{P1b, Progress, Propose},
+};
+
+/// Adds up the first bytes of all operations.
+#[derive(Clone, Debug)]
+struct Counter(u64);
+
+impl StateMachine for Counter {
+    fn apply(&mut self, op: &[u8]) -> Payload {
+        self.0 += u64::from(op[0]);
+        Payload::from(self.0.to_le_bytes().as_slice())
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        self.0.to_le_bytes().into()
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), InvalidSnapshot> {
+        self.0 = u64::from_le_bytes(snapshot.try_into().map_err(|_| InvalidSnapshot)?);
+        Ok(())
+    }
+}
+
+/// One process, at a time that the test sets.
+struct Process {
+    node: Node<Counter>,
+    out: Outbox,
+    now: Duration,
+}
+
+impl Process {
+    /// Process `id` in its first life; what it asks for at its start is done.
+    fn new(id: u32, roles: Roles, schedule: &Schedule) -> Self {
+        let setup = Setup { roles, ..Setup::new(NodeId(id), schedule.clone()) };
+        let mut this = Self::format(setup);
+        this.effects();
+        this
+    }
+
+    fn format(setup: Setup) -> Self {
+        let mut out = Outbox::new(setup.id);
+        let node = Node::format(setup, Counter(0), &mut out);
+        Self { node, out, now: Duration::ZERO }
+    }
+
+    fn step(&mut self, from: u32, message: Message) {
+        self.node.step(self.now, NodeId(from), message, &mut self.out);
+    }
+
+    fn tick(&mut self, millis: u64) {
+        self.now = Duration::from_millis(millis);
+        self.node.tick(self.now, &mut self.out);
+    }
+
+    fn request(&mut self, command: Command) {
+        self.node.request(command, &mut self.out);
+    }
+
+    fn flush(&mut self) {
+        self.node.flush(&mut self.out);
+    }
+
+    fn saved(&mut self, slot: u64) {
+        self.node.saved(Slot(slot), &mut self.out);
+    }
+
+    /// What it has asked of its owner since it was looked at last.
+    fn effects(&mut self) -> Vec<Effect> {
+        self.out.drain().collect()
+    }
+
+    /// The messages among its effects that need not wait for the disk.
+    fn sent(&mut self) -> Vec<(NodeId, Message)> {
+        let sent = |effect| if let Effect::Send(to, m) = effect { Some((to, m)) } else { None };
+        self.out.drain().filter_map(sent).collect()
+    }
+
+    /// Whether it answers any client that it is busy.
+    fn is_busy(&mut self) -> bool {
+        let busy = Outcome::Busy;
+        let is =
+            |e: Effect| matches!(e, Effect::Respond(Response { outcome, .. }) if outcome == busy);
+        self.out.drain().any(is)
+    }
+
+    /// The round of the read query that it has sent last.
+    fn read_round(&mut self) -> u64 {
+        let round = |(_, m)| if let Message::ReadQuery { round } = m { Some(round) } else { None };
+        self.sent().into_iter().filter_map(round).next_back().expect("it asks acceptors")
+    }
+
+    /// Starts a ballot, and lets the other two of three acceptors adopt it.
+    fn lead_of_three(&mut self, accepted: &[PValue]) -> Ballot {
+        self.node.campaign(&mut self.out);
+        let ballot = self.node.leader().ballot_num();
+        for from in [2, 3] {
+            self.step(from, promise(ballot, 1, accepted));
+        }
+        ballot
+    }
+}
+
+fn members(replicas: &[u32], leaders: &[u32], acceptors: &[u32]) -> Members {
+    let ids = |ids: &[u32]| ids.iter().map(|&id| NodeId(id)).collect::<Vec<_>>();
+    Members::new(ids(replicas), ids(leaders), ids(acceptors)).expect("valid members")
+}
+
+/// Three full nodes, WINDOW 16.
+fn three() -> Schedule {
+    Schedule::new(members(&[1, 2, 3], &[1, 2, 3], &[1, 2, 3]), 16)
+}
+
+fn ballot(round: u64, leader: u32) -> Ballot {
+    Ballot { round, leader: NodeId(leader), incarnation: 1 }
+}
+
+fn command(client: u32, cid: u64, op: Op) -> Command {
+    Command { client: ClientId { born: Slot(1), number: client }, cid, acked: 1, op }
+}
+
+/// Adds one.
+fn add(client: u32, cid: u64) -> Command {
+    command(client, cid, Op::Apply(Payload::from([1_u8].as_slice())))
+}
+
+/// A decree of one command, which replaces the configuration `replaces`.
+fn reconfigure(cid: u64, replaces: u64, members: Members) -> Decree {
+    let op = Op::Reconfigure(Box::new(Reconfiguration { replaces, members }));
+    Decree::from(vec![command(9, cid, op)])
+}
+
+fn promise(ballot: Ballot, first: u64, accepted: &[PValue]) -> Message {
+    let (first, accepted) = (Slot(first), accepted.to_vec());
+    let (asked, held) = (ballot, ballot);
+    Message::P1b(Box::new(P1b { asked, held, first, rest: None, gc_slot: Slot(1), accepted }))
+}
+
+/// The report of a replica that has saved all that it has performed.
+fn report(slot: u64, epoch: u64) -> Message {
+    Message::SlotOut(Progress { slot_out: Slot(slot), durable: Slot(slot), epoch })
+}
+
+fn decisions(first: u64, decrees: Vec<Decree>) -> Message {
+    Message::Decisions { first: Slot(first), decrees }
+}
+
+/// Section 4.5, trap E47: nobody whom the read asked knows slot 6, and of the configurations in
+/// between nothing is left to show that others had to be asked.
+#[test]
+fn a_read_asks_again_after_two_configurations_were_forgotten() {
+    let on = |acceptors| members(&[1, 2, 3], &[21], acceptors);
+    let mut r = Process::new(1, Roles::REPLICA, &Schedule::new(on(&[11, 12, 13]), 2));
+    let first = reconfigure(1, 0, on(&[31, 32, 33]));
+    let second = reconfigure(2, 1, on(&[41, 42, 43]));
+    let one = |cid| Decree::from(vec![add(7, cid)]);
+    let log = vec![first, Decree::noop(), second, Decree::noop(), one(1)];
+
+    // The command of slot 6 has been answered somewhere when the read begins.
+    assert!(r.node.read(77));
+    r.flush();
+    let round = r.read_round();
+    r.step(2, decisions(1, log));
+    r.saved(6);
+    r.step(2, report(6, 2));
+    for acceptor in [11, 12] {
+        r.step(acceptor, Message::ReadReply { round, highest: Slot(2) });
+    }
+    let effects = r.effects();
+    assert!(!effects.contains(&Effect::ReadReady(77)), "served without slot 6");
+
+    r.flush();
+    let round = r.read_round();
+    for acceptor in [41, 42] {
+        r.step(acceptor, Message::ReadReply { round, highest: Slot(6) });
+    }
+    assert!(!r.effects().contains(&Effect::ReadReady(77)), "served before slot 6 is performed");
+    r.step(2, decisions(6, vec![one(2)]));
+    assert!(r.effects().contains(&Effect::ReadReady(77)));
+    assert_eq!(r.node.replica().state().0, 2);
+}
+
+/// Section 4.2, trap E41: what the old replicas said last was not enough, and they say no more,
+/// for another replica was right to let them stop.
+#[test]
+fn new_replicas_collect_after_the_old_configuration_has_stopped() {
+    let old = members(&[1, 2, 3], &[21], &[11, 12, 13]);
+    let new = members(&[4, 5, 6], &[22], &[31, 32, 33]);
+    let schedule = Schedule::new(old, 2);
+    let mut a = Process::new(1, Roles::REPLICA, &schedule);
+    let mut b = Process::new(4, Roles::REPLICA, &schedule);
+    let mut log = vec![reconfigure(1, 0, new)];
+    log.resize(9, Decree::noop());
+    for process in [&mut a, &mut b] {
+        process.step(2, decisions(1, log.clone()));
+        process.saved(10);
+        [5, 6].into_iter().for_each(|id| process.step(id, report(10, 1)));
+    }
+    [1, 2].into_iter().for_each(|id| b.step(id, report(2, 1)));
+    a.step(2, report(10, 1));
+    assert!(a.effects().iter().any(|e| matches!(e, Effect::Retired(_))), "the old ones may stop");
+    b.effects();
+
+    b.step(5, decisions(10, vec![Decree::noop()]));
+    b.saved(11);
+    [5, 6].into_iter().for_each(|id| b.step(id, report(11, 1)));
+    assert!(b.sent().contains(&(NodeId(31), Message::Collect(Slot(11)))));
+}
+
+/// Section 3: the replica beside a leader that was preempted must not wait for it, also if it
+/// hears of the higher ballot first from an acceptor, and then only repetitions.
+#[test]
+fn a_replica_follows_the_new_leader_after_a_preemption() {
+    let mut n = Process::new(1, Roles::ALL, &three());
+    let own = n.lead_of_three(&[]);
+    assert!(n.node.leader().active());
+    assert_eq!(n.node.replica().lead(), Some(NodeId(1)));
+
+    let held = ballot(own.round + 1, 2);
+    n.step(3, Message::Pong { round: 1, held });
+    assert_eq!(n.node.replica().lead(), Some(NodeId(2)));
+    n.step(2, Message::Heartbeat { ballot: held, leading: true });
+    let decree = Some(Decree::noop());
+    n.step(2, Message::Decision { slot: Slot(1), ballot: held, decree });
+    n.effects();
+    n.request(add(5, 1));
+    n.flush();
+    let forwarded =
+        |(to, m): &(NodeId, Message)| *to == NodeId(2) && matches!(m, Message::Forward(_));
+    assert!(n.sent().iter().any(forwarded), "the command goes to the replica beside leader 2");
+}
+
+/// Trap E26: a leader of later slots only says nothing when it is adopted, and when its slots
+/// come, its own replica must learn that from it like all the others.
+#[test]
+fn a_replica_follows_its_own_leader_that_was_silent_at_first() {
+    let old = members(&[1, 2, 3], &[2], &[2]);
+    let new = members(&[1, 2, 3], &[1], &[2]);
+    let roles = Roles { replica: true, leader: true, acceptor: false };
+    let mut n = Process::new(1, roles, &Schedule::new(old, 2));
+    n.step(2, Message::Heartbeat { ballot: ballot(1, 2), leading: true });
+    n.step(2, decisions(1, vec![reconfigure(1, 0, new)]));
+    n.node.campaign(&mut n.out);
+    let own = n.node.leader().ballot_num();
+    n.step(2, promise(own, 3, &[]));
+    assert!(n.node.leader().active());
+    assert_eq!(n.node.replica().lead(), Some(NodeId(2)));
+
+    n.step(2, decisions(2, vec![Decree::noop()]));
+    n.effects();
+    for round in 1..20 {
+        n.step(2, Message::Pong { round, held: own });
+        n.tick(20 * round);
+        n.flush();
+    }
+    let leads = Message::Heartbeat { ballot: own, leading: true };
+    assert!(n.sent().contains(&(NodeId(2), leads)));
+    assert_eq!(n.node.replica().lead(), Some(NodeId(1)));
+}
+
+/// Trap E27: the configuration is over, and the snapshot no longer names it; the owner has to be
+/// told all the same, or its old processes run for ever.
+#[test]
+fn a_configuration_that_a_snapshot_has_left_behind_is_retired_too() {
+    let old = members(&[1, 2, 3], &[21], &[11]);
+    let schedule = Schedule::new(old, 2);
+    let mut ahead = Process::new(2, Roles::REPLICA, &schedule);
+    let mut log = vec![reconfigure(1, 0, members(&[2, 3, 4], &[22], &[12]))];
+    log.resize(4, Decree::noop());
+    ahead.step(3, decisions(1, log));
+    ahead.saved(5);
+    let over = Effect::Retired(schedule.latest().clone());
+    assert!(ahead.effects().contains(&over));
+
+    let mut behind = Process::new(1, Roles::REPLICA, &schedule);
+    ahead.step(1, Message::Learn(Slot(1)));
+    for (_, message) in ahead.sent() {
+        behind.step(2, message);
+    }
+    assert_eq!(behind.node.replica().slot_out(), Slot(5));
+    assert!(behind.effects().contains(&over));
+}
+
+/// Trap A1: a checkpoint may be taken before its owner has appended all earlier records. They come
+/// after it in the log, and must not lead the acceptor back.
+#[test]
+fn a_log_whose_checkpoint_is_newer_than_its_records_is_replayed() {
+    let setup = Setup::new(NodeId(1), three());
+    let mut n = Process::format(setup.clone());
+    let pvalue = PValue { ballot: ballot(1, 2), slot: Slot(1), decree: Decree::noop() };
+    n.step(2, Message::P2a(pvalue));
+    n.step(2, Message::P1a { ballot: ballot(2, 2), first: Slot(1) });
+    let record = |effect| if let Effect::Persist(record) = effect { Some(record) } else { None };
+    let mut log: Vec<Record> = n.node.checkpoint().collect();
+    log.extend(n.effects().into_iter().filter_map(record));
+
+    let recovered = Node::recover(setup, Counter(0), log, None, &mut n.out).unwrap();
+    assert_eq!(recovered.acceptor(), n.node.acceptor());
+}
+
+/// Busy says that this process will not propose the command. Of one that it took before, that
+/// would be a lie, and the client might believe that it may give up.
+#[test]
+fn busy_is_never_answered_for_a_command_that_is_under_way() {
+    let mut n = Process::new(1, Roles::ALL, &three());
+    n.request(add(1, 1));
+    for client in 2..=10 {
+        (1..=8000).for_each(|cid| n.request(add(client, cid)));
+    }
+    assert!(n.is_busy(), "more than can wait");
+    n.request(add(1, 1));
+    assert_eq!(n.effects(), []);
+}
+
+/// Section 4.2: where no snapshot is ever saved, nothing is collected, and memory is bounded. A
+/// client must be told, rather than wait for a slot that cannot be had.
+#[test]
+fn requests_are_answered_busy_once_a_million_slots_are_not_saved() {
+    const WINDOW: u64 = 1 << 16;
+    let full = (1 << 20) - WINDOW;
+    let mut n = Process::new(1, Roles::ALL, &Schedule::new(members(&[1], &[1], &[1]), WINDOW));
+    let noops = usize::try_from(full - 1).unwrap();
+    n.step(2, decisions(1, vec![Decree::noop(); noops]));
+    n.request(add(1, 1));
+    assert!(!n.is_busy());
+
+    n.step(2, decisions(full, vec![Decree::noop()]));
+    n.request(add(1, 2));
+    assert!(n.is_busy());
+    n.saved(full + 1);
+    n.request(add(1, 2));
+    assert!(!n.is_busy());
+}
+
+/// Section 3: with heartbeats rarer than the least patience, a leader would give up its acceptors,
+/// and the others would give up the leader, between two of them.
+#[test]
+fn heartbeats_that_are_slower_than_patience_still_keep_a_leader() {
+    let mut setup = Setup::new(NodeId(1), three());
+    setup.timing.heartbeat = Duration::from_millis(200);
+    setup.timing.patience_min = Duration::from_millis(150);
+    let mut n = Process::format(setup);
+    let held = n.lead_of_three(&[]);
+    n.effects();
+    let mut beats = 0;
+    for millis in (0..5000).step_by(5) {
+        if Duration::from_millis(millis) < n.node.deadline() {
+            continue;
+        }
+        n.tick(millis);
+        for (NodeId(to), message) in n.sent() {
+            if let Message::Ping { round } = message {
+                n.step(to, Message::Pong { round, held });
+            } else if message == (Message::Heartbeat { ballot: held, leading: true }) {
+                beats += 1;
+            }
+        }
+    }
+    assert!(beats > 10, "{beats} heartbeats in five seconds");
+}
+
+/// An acceptor that says it has accepted what no acceptor can hold is not believed; least of all
+/// may it bring the leader down.
+#[test]
+fn a_promise_with_an_absurd_slot_adopts_nothing_and_stops_nobody() {
+    let mut n = Process::new(1, Roles::ALL, &three());
+    let far = PValue { ballot: ballot(0, 3), slot: Slot(1 << 62), decree: Decree::noop() };
+    let own = n.lead_of_three(&[far]);
+    assert!(n.node.leader().leading() && !n.node.leader().active());
+    [2, 3].into_iter().for_each(|id| n.step(id, promise(own, 1, &[])));
+    assert!(n.node.leader().active());
+}
+
+/// Trap E11: holes below a slot in use become no-ops, but one proposal far ahead must not turn
+/// into millions of messages at once.
+#[test]
+fn a_proposal_far_ahead_fills_holes_a_few_at_a_time() {
+    let mut n = Process::new(1, Roles::LEADER, &three());
+    n.lead_of_three(&[]);
+    let (slot, decree) = (Slot(1 << 20), Decree::noop());
+    n.step(2, Message::Propose(Propose { slot, decree, epoch: 0, replica: None }));
+    n.effects();
+    let mut filled = 0;
+    for round in 1..4 {
+        n.tick(60 * round);
+        let asks = n.sent().iter().filter(|(_, m)| matches!(m, Message::P2a(_))).count();
+        assert!(asks < 1000, "{asks} messages in one tick");
+        filled += asks;
+    }
+    assert!(filled > 0);
+}
+
+/// Reads wait in three places: for a round, for its answers, for slots. Together they are bounded.
+#[test]
+fn reads_that_wait_are_bounded_wherever_they_wait() {
+    let schedule = Schedule::new(members(&[1, 2, 3], &[21], &[11]), 2);
+    let mut r = Process::new(1, Roles::REPLICA, &schedule);
+    assert!((0..30_000).all(|id| r.node.read(id)));
+    r.flush();
+    let round = r.read_round();
+    r.step(11, Message::ReadReply { round, highest: Slot(5) });
+    assert!((30_000..60_000).all(|id| r.node.read(id)));
+    r.flush();
+    assert!(!(60_000..90_000).all(|id| r.node.read(id)));
+    assert!(!r.effects().iter().any(|e| matches!(e, Effect::ReadReady(_))));
+}
