@@ -1,6 +1,6 @@
 //! Events happen: crashes, restarts, partitions, reconfigurations.
 
-use std::{fmt::Write, time::Duration};
+use std::{fmt::Write, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use synod_paxos::{Config, Members, NodeId};
 
@@ -17,7 +17,7 @@ impl Environment {
     pub(super) fn let_events_happen(&mut self) -> bool {
         while let Some(event) = self.schedule.front() {
             let when = event.when;
-            if self.remains(when) > Duration::ZERO || !self.reached(self.in_force) {
+            if self.remains(when) > Duration::ZERO || !self.configured() {
                 return true;
             }
             if let When::Slot(slot) = when
@@ -158,6 +158,18 @@ impl Environment {
             }
             Err(problem) => self.record.problems.push(problem),
         }
+    }
+
+    /// Whether the newest configuration is in force, and enough of its replicas have the state that
+    /// a crash does not lose it (the paper, section 4.2).
+    fn configured(&self) -> bool {
+        let Some(members) = self.configs.last().filter(|_| self.reached(self.in_force)) else {
+            return false;
+        };
+        let lives = members.replicas.iter().filter(|id| self.lives[place(**id)].is_some());
+        let slot_out = |id: &NodeId| self.stage.gauge(*id).slot_out.load(Relaxed);
+        let ready = lives.clone().filter(|id| slot_out(id) > self.in_force).count();
+        ready >= lives.count().min(members.tolerates() + 1)
     }
 
     fn names(&self, members: &Members) -> String {
