@@ -19,8 +19,8 @@ use std::{
 };
 
 use synod_paxos::{
-    ClientId, Command, Effect, InvalidSnapshot, Members, Message, Node, NodeId, Op, Outbox,
-    Payload, Schedule, Setup, Slot, StateMachine,
+    ClientId, Command, Effect, Members, Message, Node, NodeId, Op, Outbox, Payload, Schedule,
+    Setup, Slot, StateMachine,
 };
 
 const WINDOWS: [u64; 4] = [1, 16, 256, 4096];
@@ -44,12 +44,6 @@ impl StateMachine for Counter {
         black_box(op);
         self.0.set(self.0.get() + 1);
         Payload::EMPTY
-    }
-    fn snapshot(&self) -> Vec<u8> {
-        self.0.get().to_le_bytes().to_vec()
-    }
-    fn restore(&mut self, _: &[u8]) -> Result<(), InvalidSnapshot> {
-        Err(InvalidSnapshot)
     }
 }
 
@@ -138,7 +132,11 @@ impl Cluster {
                         inboxes[to.0 as usize - 1].push((id, message));
                     }
                     Effect::Respond(response) => self.acked = response.cid,
-                    Effect::Persist(_) | Effect::ReadReady(_) | Effect::Retired(_) => {}
+                    Effect::Persist(_)
+                    | Effect::ReadReady(_)
+                    | Effect::Retired(_)
+                    | Effect::ServeSnapshot { .. }
+                    | Effect::KeepChunk { .. } => {}
                 }
             }
             for (from, message) in spare.drain(..) {

@@ -12,8 +12,11 @@
 //!   overwrite the pvalue later.
 //! * A refusal carries no pvalues.
 //! * A p1b comes in parts, and starts at the slot that the leader asks for (E36, E37).
+//! * A pvalue that the disk has lost, but for its ballot and slot, is no reason to stop voting. It
+//!   must not be reported as if nothing had been accepted, so a report ends before such a slot,
+//!   and one that would begin there is not made.
 
-use alloc::vec::Vec;
+use alloc::{collections::BTreeMap, vec::Vec};
 
 use crate::{
     effect::{Backed, Record},
@@ -37,6 +40,9 @@ pub struct Acceptor {
     accepted: Ring<(Ballot, Decree)>,
     /// The highest slot that was ever accepted or collected.
     highest: Slot,
+    /// The slots of which only the ballot is known in which something was accepted last. They are
+    /// neither accepted above nor collected.
+    lost: BTreeMap<Slot, Ballot>,
 }
 
 impl Default for Acceptor {
@@ -45,19 +51,24 @@ impl Default for Acceptor {
             ballot_num: Ballot::BOTTOM,
             accepted: Ring::new(Slot::FIRST),
             highest: Slot(Slot::FIRST.0 - 1),
+            lost: BTreeMap::new(),
         }
     }
 }
 
 impl Acceptor {
     /// Case p1a: adopt `ballot` if it is higher, and report what was accepted from `first` on.
-    pub fn p1a(&mut self, ballot: Ballot, first: Slot) -> Backed<P1b> {
+    /// `None` if the disk has lost what was accepted there: there is nothing true to say.
+    pub fn p1a(&mut self, ballot: Ballot, first: Slot) -> Option<Backed<P1b>> {
+        if ballot >= self.ballot_num && self.lost.contains_key(&first) {
+            return None;
+        }
         let record = (ballot > self.ballot_num).then(|| self.adopt(ballot));
         let adopted = ballot == self.ballot_num;
         let (accepted, rest) = if adopted { self.report(first) } else { (Vec::new(), None) };
         let gc_slot = self.gc_slot();
         let answer = P1b { asked: ballot, held: self.ballot_num, first, rest, gc_slot, accepted };
-        Backed { record, answer }
+        Some(Backed { record, answer })
     }
 
     /// Case p2a: accept `pvalue` unless a higher ballot is held.
@@ -80,6 +91,7 @@ impl Acceptor {
             return None;
         }
         self.accepted.advance(slot);
+        self.lost = self.lost.split_off(&slot);
         self.highest = self.highest.max(Slot(slot.0 - 1));
         Some(Record::Collected(slot))
     }
@@ -93,7 +105,11 @@ impl Acceptor {
             Record::Adopted(ballot) => drop(self.adopt(ballot)),
             Record::Accepted(pvalue) => drop(self.accept(pvalue)),
             Record::Collected(slot) => drop(self.collect(slot)),
-            Record::Started(_) | Record::Campaigned(_) => {}
+            Record::Lost { ballot, slot } => self.lose(ballot, slot),
+            Record::Started(_)
+            | Record::Campaigned(_)
+            | Record::Learned { .. }
+            | Record::Performed { .. } => {}
         }
     }
 
@@ -105,7 +121,17 @@ impl Acceptor {
         pvalues.sort_by_key(|pvalue| pvalue.ballot); // Replayed ballots must not fall (A1).
         let held = pvalues.last().map_or(Ballot::BOTTOM, |pvalue| pvalue.ballot);
         let adopted = (self.ballot_num > held).then_some(Record::Adopted(self.ballot_num));
-        collected.into_iter().chain(pvalues.into_iter().map(Record::Accepted)).chain(adopted)
+        let lost = self.lost.iter().map(|(&slot, &ballot)| Record::Lost { ballot, slot });
+        // A lost pvalue's ballot is adopted, so it comes after all that was accepted in lower ones.
+        let accepted = pvalues.into_iter().map(Record::Accepted);
+        collected.into_iter().chain(accepted).chain(adopted).chain(lost)
+    }
+
+    /// The slots of which the disk has lost what was accepted, in ascending order. Until they are
+    /// accepted anew or collected, no scout that asks about them can count this acceptor: a
+    /// snapshot, once it is on disk, lets them be collected.
+    pub fn lost(&self) -> impl Iterator<Item = Slot> {
+        self.lost.keys().copied()
     }
 
     /// The ballot adopted last.
@@ -135,6 +161,11 @@ impl Acceptor {
         (*held == ballot).then_some(decree)
     }
 
+    /// What is accepted in each of the slots from `first` on, whatever the ballot.
+    pub(crate) fn decrees(&self, first: Slot) -> impl Iterator<Item = (Slot, &Decree)> {
+        self.accepted.iter_from(first).map(|(slot, (_, decree))| (slot, decree))
+    }
+
     fn wants(&self, pvalue: &PValue) -> bool {
         pvalue.ballot >= self.ballot_num && self.accepted.has_room(pvalue.slot)
     }
@@ -147,11 +178,13 @@ impl Acceptor {
         })
     }
 
-    /// The pvalues from `first` on, as many as one message may carry, and the slot of the rest.
+    /// The pvalues from `first` on, as many as one message may carry, and the slot of the rest. A
+    /// slot that is lost is never passed over: the rest begins there.
     fn report(&self, first: Slot) -> (Vec<PValue>, Option<Slot>) {
+        let lost = self.lost.range(first..).next().map(|(slot, _)| *slot);
         let mut weight = 0;
         let mut report = Vec::new();
-        for pvalue in self.pvalues(first) {
+        for pvalue in self.pvalues(first).take_while(|p| lost.is_none_or(|lost| p.slot < lost)) {
             weight += pvalue.decree.weight();
             let full = report.len() == P1B_PVALUES_MAX || weight > P1B_BYTES_MAX;
             if full && !report.is_empty() {
@@ -159,13 +192,26 @@ impl Acceptor {
             }
             report.push(pvalue);
         }
-        (report, None)
+        (report, lost)
     }
 
     fn adopt(&mut self, ballot: Ballot) -> Record {
         invariant!(A1, ballot > self.ballot_num, "adopting {ballot}, holding {}", self.ballot_num);
         self.ballot_num = ballot;
         Record::Adopted(ballot)
+    }
+
+    /// A pvalue was accepted of which nothing else is left, unless a later one replaced it.
+    fn lose(&mut self, ballot: Ballot, slot: Slot) {
+        self.ballot_num = self.ballot_num.max(ballot);
+        self.highest = self.highest.max(slot);
+        let later = self.accepted.get(slot).is_some_and(|(held, _)| *held >= ballot);
+        if later || slot < self.gc_slot() {
+            return;
+        }
+        self.accepted.remove(slot);
+        let known = self.lost.entry(slot).or_insert(ballot);
+        *known = ballot.max(*known);
     }
 
     /// `None` if it has been accepted before.
@@ -183,6 +229,9 @@ impl Acceptor {
         }
         invariant!(A2, *ballot == self.ballot_num, "accepting {pvalue}");
         self.accepted.insert(*slot, (*ballot, decree.clone()));
+        if !self.lost.is_empty() {
+            self.lost.remove(slot);
+        }
         self.highest = self.highest.max(*slot);
         Some(Record::Accepted(pvalue))
     }

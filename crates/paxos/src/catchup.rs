@@ -4,6 +4,7 @@
 //! everywhere: one of them outlives f crashes, and teaches the others. A replica that misses
 //! decisions asks another one for them, and is sent a snapshot if they have been dropped (E43).
 //! It asks for each part, so that nobody is held up, and a transfer is resumed where it stopped.
+//! Which snapshot is fetched, and from whom, is decided here; the bytes are the owner's.
 //!
 //! What differs from the paper: acceptors are told the slot to collect up to, instead of working
 //! it out from the replicas' reports, so they need not know any configuration; progress counts
@@ -19,15 +20,13 @@ use crate::{
     reconfig::Config,
     replica::{InvalidSnapshot, Replica, StateMachine},
     types::{Decree, NodeId, Slot},
-    wire,
+    wire::{self, Frame},
 };
 
 /// Most decrees in one message.
 const DECREES_MAX: usize = 256;
 /// Most bytes of operations in one message, unless a single decree has more.
 const DECREES_BYTES_MAX: usize = 1 << 20;
-/// Bytes in one part of a snapshot.
-const CHUNK: usize = 1 << 18;
 
 /// What a replica knows of the others, and of the way to catch up with them.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,7 +45,10 @@ pub(crate) struct Catchup {
     collected: Slot,
     reports: Reports,
     download: Option<Download>,
-    serving: Option<Serving>,
+    /// Who sent the last part of the snapshot that the owner is restoring.
+    installing: Option<NodeId>,
+    /// What was performed below this slot is in the log, as far as it can be.
+    pub(crate) logged: Slot,
 }
 
 /// A snapshot on its way here.
@@ -55,26 +57,14 @@ struct Download {
     slot: Slot,
     checksum: u64,
     total: u64,
-    bytes: Vec<u8>,
-    /// How many bytes were there when the last round of retries began.
-    before: usize,
+    /// How many bytes have come.
+    received: u64,
+    /// How many had come when the last round of retries began.
+    before: u64,
     /// Nothing has come for a whole round. Only then may another snapshot replace this one, or
     /// the parts from two replicas would for ever push each other out.
     stalled: bool,
 }
-
-/// A snapshot that others are fetching.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Serving {
-    slot: Slot,
-    checksum: u64,
-    bytes: Arc<[u8]>,
-    /// When it was asked for last, in rounds of trying again.
-    asked: u64,
-}
-
-/// Rounds after which a snapshot that nobody has asked for is given up.
-const SERVED_ROUNDS: u64 = 256;
 
 impl Default for Catchup {
     fn default() -> Self {
@@ -87,7 +77,8 @@ impl Default for Catchup {
             collected: Slot::FIRST,
             reports: Reports::default(),
             download: None,
-            serving: None,
+            installing: None,
+            logged: Slot::FIRST,
         }
     }
 }
@@ -109,21 +100,18 @@ impl Catchup {
 }
 
 impl<S: StateMachine> Replica<S> {
-    /// The whole replicated state: what this replica is at slot_out. To be written to disk from
-    /// time to time, and then reported with [`Replica::saved`].
+    /// Everything of a snapshot but the state, as this replica is at slot_out: which slots it
+    /// covers, the configurations, and who has been answered what.
     #[must_use]
-    pub fn snapshot(&self) -> Vec<u8> {
-        wire::encode_snapshot(self.slot_out, &self.schedule, &self.sessions, &self.state.snapshot())
+    pub fn frame(&self) -> Vec<u8> {
+        wire::encode_frame(self.slot_out, &self.schedule, &self.sessions)
     }
 
-    /// Continues from a snapshot that this replica saved in an earlier life.
-    ///
-    /// # Errors
-    /// When the bytes are no snapshot of this state machine.
-    pub fn restore(&mut self, snapshot: &[u8]) -> Result<(), InvalidSnapshot> {
-        self.install(snapshot)?;
-        self.catchup.durable = self.slot_out;
-        Ok(())
+    /// Decisions below this slot have been dropped here. Whoever continues from a snapshot below
+    /// it cannot learn the rest from this replica.
+    #[must_use]
+    pub fn collected(&self) -> Slot {
+        self.decisions.base()
     }
 
     /// A snapshot of everything below `slot` is on disk.
@@ -172,10 +160,9 @@ impl<S: StateMachine> Replica<S> {
 
     /// Asks for decisions that others have, if a whole round has brought nothing.
     pub(crate) fn learn_missing(&mut self, out: &mut Outbox) {
-        let wanted = |serving: &Serving| self.round < serving.asked + SERVED_ROUNDS;
-        self.catchup.serving = self.catchup.serving.take().filter(wanted);
         let stuck = core::mem::replace(&mut self.catchup.stuck, self.slot_out) == self.slot_out;
-        if !stuck || self.catchup.heard <= self.slot_out {
+        let installing = self.catchup.installing.is_some();
+        if !stuck || installing || self.catchup.heard <= self.slot_out {
             return;
         }
         let latest = &self.schedule.latest().members.replicas;
@@ -186,16 +173,16 @@ impl<S: StateMachine> Replica<S> {
         let peers: Vec<NodeId> = peers.filter(|id| *id != self.id).collect();
         let Some(&peer) = peers.get(self.catchup.turn % peers.len().max(1)) else { return };
         if let Some(download) = &mut self.catchup.download {
-            download.stalled = download.bytes.len() == download.before;
-            download.before = download.bytes.len();
+            download.stalled = download.received == download.before;
+            download.before = download.received;
             if !download.stalled {
                 return;
             }
         }
         self.catchup.turn += 1;
         match &self.catchup.download {
-            Some(Download { slot, bytes, .. }) => {
-                let (slot, offset) = (*slot, bytes.len() as u64);
+            Some(Download { slot, received, .. }) => {
+                let (slot, offset) = (*slot, *received);
                 out.send(peer, Message::FetchSnapshot { slot, offset });
             }
             None => out.send(peer, Message::Learn(self.slot_out)),
@@ -208,7 +195,7 @@ impl<S: StateMachine> Replica<S> {
             return;
         }
         if slot < self.decisions.base() {
-            return self.serve(to, Slot(0), 0, out);
+            return out.push(Effect::ServeSnapshot { to, slot: Slot(0), offset: 0 });
         }
         let mut weight = 0;
         let mut decrees = Vec::new();
@@ -236,43 +223,18 @@ impl<S: StateMachine> Replica<S> {
         }
     }
 
-    /// Case fetch: the part from `offset` on of the snapshot at `slot`, or the first part of
-    /// another one if that is no longer at hand; `Slot(0)` asks for any.
-    pub fn serve(&mut self, to: NodeId, slot: Slot, offset: u64, out: &mut Outbox) {
-        let useful = |s: &Serving| s.slot == slot || s.slot >= self.decisions.base();
-        if !self.catchup.serving.as_ref().is_some_and(useful) {
-            let bytes: Arc<[u8]> = self.snapshot().into();
-            let checksum = checksum(&bytes);
-            let (slot, asked) = (self.slot_out, self.round);
-            self.catchup.serving = Some(Serving { slot, checksum, bytes, asked });
+    /// Case part of a snapshot: has it kept, and asks for the next.
+    pub fn chunk(&mut self, from: NodeId, chunk: Box<SnapshotChunk>, out: &mut Outbox) {
+        let SnapshotChunk { slot, checksum, total, offset, .. } = *chunk;
+        if self.catchup.installing.is_some() {
+            return;
         }
-        let Some(serving) = &mut self.catchup.serving else { return };
-        serving.asked = self.round;
-        let Serving { slot: at, checksum, bytes, .. } = serving;
-        let wanted = usize::try_from(offset).ok().filter(|_| *at == slot);
-        let start = wanted.filter(|start| *start <= bytes.len()).unwrap_or(0);
-        let rest = &bytes[start..];
-        out.send(
-            to,
-            Message::SnapshotChunk(Box::new(SnapshotChunk {
-                slot: *at,
-                checksum: *checksum,
-                total: bytes.len() as u64,
-                offset: start as u64,
-                bytes: rest[..rest.len().min(CHUNK)].into(),
-            })),
-        );
-    }
-
-    /// Case part of a snapshot: keeps it, and asks for the next or installs the whole.
-    pub fn chunk(&mut self, from: NodeId, chunk: SnapshotChunk, out: &mut Outbox) {
-        let SnapshotChunk { slot, checksum: sum, total, offset, bytes } = chunk;
         if slot <= self.slot_out {
             let later = |download: &Download| download.slot > self.slot_out;
             self.catchup.download = self.catchup.download.take().filter(later);
             return;
         }
-        let same = |d: &Download| (d.slot, d.checksum, d.total) == (slot, sum, total);
+        let same = |d: &Download| (d.slot, d.checksum, d.total) == (slot, checksum, total);
         let other = self.catchup.download.as_ref().filter(|d| !same(d) && d.stalled);
         if offset > 0 && other.is_some() {
             // Snapshots at one slot may differ in the configurations that are forgotten: what was
@@ -282,70 +244,91 @@ impl<S: StateMachine> Replica<S> {
         }
         let wanted = self.catchup.download.as_ref().is_some_and(|d| same(d) || !d.stalled);
         if offset == 0 && !wanted {
-            let (bytes, before, stalled) = (Vec::new(), 0, false);
-            let download = Download { slot, checksum: sum, total, bytes, before, stalled };
+            let (received, before, stalled) = (0, 0, false);
+            let download = Download { slot, checksum, total, received, before, stalled };
             self.catchup.download = Some(download);
         }
         let Some(download) = self.catchup.download.as_mut().filter(|d| same(d)) else { return };
-        if download.bytes.len() as u64 != offset {
+        if download.received != offset {
             return; // Repeated, or out of order.
         }
-        download.bytes.extend_from_slice(&bytes);
-        download.stalled = false;
-        let offset = download.bytes.len() as u64;
-        if offset < total && !bytes.is_empty() {
-            return out.send(from, Message::FetchSnapshot { slot, offset });
-        }
-        let Some(download) = self.catchup.download.take() else { return };
-        if checksum(&download.bytes) != sum {
+        let received = offset.saturating_add(chunk.bytes.len() as u64);
+        let complete = received == total;
+        if received > total || (received == offset && !complete) {
+            self.catchup.download = None; // That will never become a snapshot.
             return;
         }
-        if let Ok(over) = self.install(&download.bytes) {
-            over.into_iter().for_each(|config| out.push(Effect::Retired(config)));
-            self.advance(out);
-            if self.slot_out < self.catchup.heard {
-                out.send(from, Message::Learn(self.slot_out));
-            }
+        (download.received, download.stalled) = (received, false);
+        out.push(Effect::KeepChunk { chunk, complete });
+        if complete {
+            self.catchup.installing = Some(from);
+        } else {
+            out.send(from, Message::FetchSnapshot { slot, offset: received });
         }
     }
 
-    /// Replaces the state by that of a snapshot, whole or not at all, and never by an older one
-    /// (R4). Commands that were proposed for slots it covers are proposed again, unless its
-    /// sessions show them as performed (E43). Returns the configurations that are over by then.
-    fn install(&mut self, bytes: &[u8]) -> Result<Vec<Arc<Config>>, InvalidSnapshot> {
-        let limit = self.sessions.limit();
-        let snapshot = wire::decode_snapshot(bytes, limit).map_err(|_| InvalidSnapshot)?;
-        if snapshot.slot < self.slot_out {
-            return Ok(Vec::new());
+    /// Replaces the state by that of a snapshot, unless that is not newer (R4). Commands that were
+    /// proposed for slots it covers are proposed again, unless its sessions show them as performed
+    /// (E43). False if the snapshot is not newer.
+    ///
+    /// # Errors
+    /// When `frame` is no frame; then everything stays as it was.
+    pub fn install(
+        &mut self,
+        frame: &[u8],
+        state: S,
+        out: &mut Outbox,
+    ) -> Result<bool, InvalidSnapshot> {
+        let source = self.give_up_download();
+        let slot = wire::frame_slot(frame).map_err(|_| InvalidSnapshot)?;
+        if slot <= self.slot_out {
+            return Ok(false);
         }
-        self.state.restore(snapshot.state)?;
-        let slot = snapshot.slot;
+        self.resume(frame, out)?;
+        self.state = state;
+        self.advance(out);
+        if let Some(source) = source.filter(|_| self.slot_out < self.catchup.heard) {
+            out.send(source, Message::Learn(self.slot_out));
+        }
+        Ok(true)
+    }
+
+    /// Forgets the snapshot that is on its way or being restored. Returns who sent its last part.
+    pub fn give_up_download(&mut self) -> Option<NodeId> {
+        self.catchup.download = None;
+        self.catchup.installing.take()
+    }
+
+    /// Continues where a snapshot ends whose state the replica has, or is about to get.
+    fn resume(&mut self, frame: &[u8], out: &mut Outbox) -> Result<(), InvalidSnapshot> {
+        let limit = self.sessions.limit();
+        let Frame { slot, schedule, sessions } =
+            wire::decode_frame(frame, limit).map_err(|_| InvalidSnapshot)?;
         invariant!(R4, slot >= self.slot_out, "snapshot {slot} is behind {}", self.slot_out);
         self.slot_out = slot;
-        let before = core::mem::replace(&mut self.schedule, snapshot.schedule);
-        let oldest = self.schedule.at(Slot::FIRST).epoch;
-        let configs = before.entries.into_iter().map(|(_, config)| config);
-        let over = configs.filter(|config| config.epoch < oldest).collect();
-        self.sessions = snapshot.sessions;
+        let before = core::mem::replace(&mut self.schedule, schedule);
+        self.sessions = sessions;
         self.catchup.heard(slot);
         self.decisions.advance(slot);
         self.yield_below(slot);
-        Ok(over)
+        // Who takes part in none of the configurations that are left must be told, also if it was
+        // told in an earlier life.
+        let oldest = self.schedule.at(Slot::FIRST).epoch;
+        let over = before.entries.into_iter().filter(|(_, config)| config.epoch < oldest);
+        over.for_each(|(_, config)| out.push(Effect::Retired(config)));
+        Ok(())
     }
-}
 
-/// Tells apart two snapshots, and a whole one from a damaged one: a multiply-and-rotate hash of
-/// eight bytes at a time. Against malice there is TLS.
-fn checksum(bytes: &[u8]) -> u64 {
-    const PRIME: u64 = 0x9e37_79b9_7f4a_7c15;
-    let (words, rest) = bytes.as_chunks::<8>();
-    let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    let mix = |sum: u64, word: [u8; 8]| {
-        (sum.rotate_left(23) ^ u64::from_le_bytes(word)).wrapping_mul(PRIME)
-    };
-    let sum = words.iter().copied().chain([last]).fold(bytes.len() as u64, mix);
-    sum ^ (sum >> 29)
+    /// Continues from a snapshot of an earlier life, whose state the replica has.
+    pub(crate) fn resume_saved(
+        &mut self,
+        frame: &[u8],
+        out: &mut Outbox,
+    ) -> Result<(), InvalidSnapshot> {
+        self.resume(frame, out)?;
+        self.catchup.durable = self.slot_out;
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -364,12 +347,6 @@ mod tests {
         fn apply(&mut self, _: &[u8]) -> Payload {
             Payload::EMPTY
         }
-        fn snapshot(&self) -> Vec<u8> {
-            Vec::new()
-        }
-        fn restore(&mut self, _: &[u8]) -> Result<(), InvalidSnapshot> {
-            Ok(())
-        }
     }
 
     /// Replica 1 of three, which has performed nothing and has heard of later slots.
@@ -381,9 +358,13 @@ mod tests {
         replica
     }
 
-    fn part(slot: u64, checksum: u64, offset: u64) -> SnapshotChunk {
+    fn part(slot: u64, checksum: u64, offset: u64) -> Box<SnapshotChunk> {
         let bytes = Box::new([0; 3]);
-        SnapshotChunk { slot: Slot(slot), checksum, total: 9, offset, bytes }
+        Box::new(SnapshotChunk { slot: Slot(slot), checksum, total: 9, offset, bytes })
+    }
+
+    fn keep(chunk: Box<SnapshotChunk>) -> Effect {
+        Effect::KeepChunk { chunk, complete: false }
     }
 
     fn fetch(from: u32, slot: u64, offset: u64) -> Effect {
@@ -396,7 +377,9 @@ mod tests {
         replica.chunk(NodeId(2), part(32, 1, 0), &mut out);
         replica.chunk(NodeId(3), part(29, 2, 0), &mut out);
         replica.chunk(NodeId(2), part(32, 1, 3), &mut out);
-        assert_eq!(out.drain().collect::<Vec<_>>(), [fetch(2, 32, 3), fetch(2, 32, 6)]);
+        let kept = |offset| keep(part(32, 1, offset));
+        let first = [kept(0), fetch(2, 32, 3)];
+        assert_eq!(out.drain().collect::<Vec<_>>(), [first, [kept(3), fetch(2, 32, 6)]].concat());
     }
 
     #[test]

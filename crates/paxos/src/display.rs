@@ -237,6 +237,9 @@ impl Display for Record {
             Self::Adopted(ballot) => write!(f, "adopted {ballot}"),
             Self::Accepted(pvalue) => write!(f, "accepted {pvalue}"),
             Self::Collected(slot) => write!(f, "collected below {slot}"),
+            Self::Learned { slot, decree } => write!(f, "learned <{slot}, {decree}>"),
+            Self::Performed { first, end } => write!(f, "performed from {first} below {end}"),
+            Self::Lost { ballot, slot } => write!(f, "lost <{ballot}, {slot}>"),
         }
     }
 }
@@ -261,6 +264,12 @@ impl Display for Effect {
             Self::Respond(response) => response.fmt(f),
             Self::ReadReady(id) => write!(f, "read {id} ready"),
             Self::Retired(config) => write!(f, "retired {config}"),
+            Self::ServeSnapshot { to, slot, offset } => {
+                write!(f, "serve snapshot to {to}: below {slot} from byte {offset}")
+            }
+            Self::KeepChunk { chunk, complete } => {
+                write!(f, "keep snapshot{chunk}{}", if *complete { ", complete" } else { "" })
+            }
         }
     }
 }

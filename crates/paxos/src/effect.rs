@@ -13,8 +13,10 @@
 //!         Respond(response)        => answer the client
 //!         ReadReady(id)            => evaluate the read now, before the next step
 //!         Retired(config)          => its processes that are in no later one may stop
+//!         ServeSnapshot { .. }     => send a part of the newest snapshot
+//!         KeepChunk { .. }         => keep a part of another's; when it is whole, install it
 //!     }
-//!     sync the log if anything was appended; then send what waited for it
+//!     sync the log if anything was appended that cannot wait; then send what waited for it
 //! }
 //! ```
 //!
@@ -22,20 +24,21 @@
 //! [`Node::format`](crate::Node::format) or [`Node::recover`](crate::Node::recover) asks for must
 //! be on disk before anything else happens.
 //!
-//! From time to time, the owner writes [`Replica::snapshot`] to disk and says so with
+//! A snapshot is the state, in whatever bytes its owner likes, and [`Replica::frame`], both of one
+//! moment. From time to time, the owner writes one to disk and says so with
 //! [`Node::saved`](crate::Node::saved): that is what lets the others and this node collect what is
 //! older. Then it may rewrite the log to [`Node::checkpoint`](crate::Node::checkpoint). Where
 //! nothing is ever saved, about a million slots fit; after that, requests are answered with
-//! [`Outcome::Busy`].
+//! [`Outcome::Busy`]. [`Shelf`](crate::shelf::Shelf) keeps snapshots in memory.
 //!
-//! [`Replica::snapshot`]: crate::replica::Replica::snapshot
+//! [`Replica::frame`]: crate::replica::Replica::frame
 
-use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec::Vec};
 
 use crate::{
-    message::Message,
+    message::{Message, SnapshotChunk},
     reconfig::Config,
-    types::{Ballot, ClientId, NodeId, PValue, Payload, Slot},
+    types::{Ballot, ClientId, Decree, NodeId, PValue, Payload, Slot},
 };
 
 /// What must survive a crash. Replayed in order, through the same transitions that made it.
@@ -51,6 +54,47 @@ pub enum Record {
     Accepted(PValue),
     /// The acceptor has collected everything below this slot.
     Collected(Slot),
+    /// This decree is decided for the slot, and the acceptor here holds another one, or none.
+    Learned {
+        /// The slot, performed here.
+        slot: Slot,
+        /// What was performed.
+        decree: Decree,
+    },
+    /// The slots from `first` up to `end` are decided, each as the acceptor here holds it at this
+    /// place of the log.
+    Performed {
+        /// The first of the slots, performed here.
+        first: Slot,
+        /// The slot after the last of them.
+        end: Slot,
+    },
+    /// Never asked for: what an owner replays in the place of an [`Record::Accepted`] that its
+    /// disk has lost, when it still knows ballot and slot. The acceptor votes on, but answers no
+    /// scout about the slot until it has accepted it anew, or collected it.
+    Lost {
+        /// The ballot of the pvalue.
+        ballot: Ballot,
+        /// The slot of the pvalue.
+        slot: Slot,
+    },
+}
+
+impl Record {
+    /// Whether losing this record costs nothing but time: a restart would have to learn from
+    /// others what it says. It needs no sync of its own; the next one will do.
+    #[must_use]
+    pub fn can_wait(&self) -> bool {
+        match self {
+            Self::Learned { .. } | Self::Performed { .. } => true,
+            Self::Started(_)
+            | Self::Campaigned(_)
+            | Self::Adopted(_)
+            | Self::Accepted(_)
+            | Self::Collected(_)
+            | Self::Lost { .. } => false,
+        }
+    }
 }
 
 /// What became of a client's command.
@@ -82,7 +126,8 @@ pub enum Effect {
     Persist(Record),
     /// Send now.
     Send(NodeId, Message),
-    /// Send once every earlier [`Effect::Persist`] of this process is on disk, and not before.
+    /// Send once every earlier [`Effect::Persist`] of this process is on disk, and not before; but
+    /// for records that [can wait](Record::can_wait).
     SendWhenDurable(NodeId, Message),
     /// Answer a client.
     Respond(Response),
@@ -91,6 +136,35 @@ pub enum Effect {
     /// Every slot of this configuration is decided and durable at enough replicas. Its
     /// processes that belong to no later configuration may stop for good (trap E27).
     Retired(Arc<Config>),
+    /// Send to this replica, as [`Message::SnapshotChunk`], a part of the newest snapshot there
+    /// is: the part from `offset` on if its slot is `slot`, else the first part.
+    ///
+    /// A snapshot below [`Replica::collected`] is of no use to anybody who has not begun to
+    /// fetch it. If there is no newer one, the owner makes one; meanwhile it need not answer, for
+    /// it will be asked again.
+    ///
+    /// [`Replica::collected`]: crate::replica::Replica::collected
+    ServeSnapshot {
+        /// Who asks.
+        to: NodeId,
+        /// Which snapshot it wants; `Slot(0)` if any will do.
+        slot: Slot,
+        /// The first byte that it has not got.
+        offset: u64,
+    },
+    /// Keep these bytes of another replica's snapshot, at `chunk.offset`. At offset 0, a new
+    /// snapshot begins, and what was kept of another one can go.
+    KeepChunk {
+        /// The bytes, and which snapshot they are of.
+        chunk: Box<SnapshotChunk>,
+        /// These were the last bytes. The owner verifies the whole, restores the state, and calls
+        /// [`Node::install`] or [`Node::install_failed`], now or later; until then, nobody is
+        /// asked for another snapshot.
+        ///
+        /// [`Node::install`]: crate::Node::install
+        /// [`Node::install_failed`]: crate::Node::install_failed
+        complete: bool,
+    },
 }
 
 /// Where roles put their effects. A role that is owned alone, without a [`Node`](crate::Node),

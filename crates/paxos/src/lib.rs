@@ -26,6 +26,7 @@
 //! | section 2.1, WINDOW | [`reconfig`] | R5 |
 //! | section 3 | [`liveness`] | none: it cannot hurt safety |
 //! | section 4.2 | `catchup` | R4 |
+//! | section 4.3 | [`effect`], `recovery` | |
 //! | section 4.4 | [`node`] | |
 //! | section 4.5 | `read` | |
 //!
@@ -41,13 +42,6 @@
 //!     fn apply(&mut self, op: &[u8]) -> Payload {
 //!         self.0 += u64::from(op[0]);
 //!         Payload::from(self.0.to_le_bytes().as_slice())
-//!     }
-//!     fn snapshot(&self) -> Vec<u8> {
-//!         self.0.to_le_bytes().into()
-//!     }
-//!     fn restore(&mut self, snapshot: &[u8]) -> Result<(), InvalidSnapshot> {
-//!         self.0 = u64::from_le_bytes(snapshot.try_into().map_err(|_| InvalidSnapshot)?);
-//!         Ok(())
 //!     }
 //! }
 //!
@@ -78,6 +72,8 @@
 //!                 }
 //!                 Effect::Respond(response) => answer = Some(response.outcome),
 //!                 Effect::ReadReady(_) | Effect::Retired(_) => {}
+//!                 // Nobody falls behind here.
+//!                 Effect::ServeSnapshot { .. } | Effect::KeepChunk { .. } => {}
 //!             }
 //!         }
 //!     }
@@ -115,7 +111,9 @@ mod read;
 pub mod reconfig;
 
 pub mod node;
+mod recovery;
 pub mod setup;
+pub mod shelf;
 
 pub mod effect;
 pub mod message;

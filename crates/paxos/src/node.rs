@@ -8,13 +8,13 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 use crate::{
     acceptor::Acceptor,
-    effect::{Outbox, Record},
+    effect::{Effect, Outbox, Record},
     leader::{Event, Leader},
     liveness::{Liveness, Time},
     message::{Message, Progress},
     reconfig::Schedule,
     replica::{Replica, StateMachine},
-    setup::{ACCEPTOR, LEADER, REPLICA, RecoverError, Roles, Setup},
+    setup::{ACCEPTOR, LEADER, REPLICA, Roles, Setup},
     types::{Ballot, Command, NodeId, Slot},
 };
 
@@ -26,13 +26,13 @@ const TELL_EVERY: u64 = 32;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Node<S> {
     id: NodeId,
-    roles: Roles,
+    pub(crate) roles: Roles,
     /// The roles as bits: one test per message.
     mask: u8,
-    incarnation: u32,
-    replica: Replica<S>,
-    leader: Leader,
-    acceptor: Acceptor,
+    pub(crate) incarnation: u32,
+    pub(crate) replica: Replica<S>,
+    pub(crate) leader: Leader,
+    pub(crate) acceptor: Acceptor,
     liveness: Liveness,
     /// The slot_out that the leader beside the replica was told last.
     told: Slot,
@@ -48,41 +48,7 @@ impl<S: StateMachine> Node<S> {
         Self::start(setup, 1, Ballot::BOTTOM, Acceptor::default(), state, out)
     }
 
-    /// The next life of a node, from the records of its earlier ones and its last snapshot.
-    ///
-    /// What `out` asks for must be on disk before the first input: if a life were forgotten, the
-    /// next would have its number, and take late answers to its questions for answers to its own.
-    ///
-    /// # Errors
-    /// When there are no records, or the snapshot cannot be read: then it must not run.
-    pub fn recover(
-        setup: Setup,
-        state: S,
-        records: impl IntoIterator<Item = Record>,
-        snapshot: Option<&[u8]>,
-        out: &mut Outbox,
-    ) -> Result<Self, RecoverError> {
-        let (mut lives, mut used, mut acceptor) = (0, Ballot::BOTTOM, Acceptor::default());
-        for record in records {
-            match record {
-                Record::Started(life) => lives = life.max(lives),
-                Record::Campaigned(ballot) => used = used.max(ballot),
-                Record::Adopted(_) | Record::Accepted(_) | Record::Collected(_) => {
-                    acceptor.replay(record);
-                }
-            }
-        }
-        if lives == 0 {
-            return Err(RecoverError::Amnesia);
-        }
-        let mut node = Self::start(setup, lives + 1, used, acceptor, state, out);
-        if let Some(snapshot) = snapshot {
-            node.replica.restore(snapshot).map_err(RecoverError::Snapshot)?;
-        }
-        Ok(node)
-    }
-
-    fn start(
+    pub(crate) fn start(
         setup: Setup,
         incarnation: u32,
         used: Ballot,
@@ -104,16 +70,6 @@ impl<S: StateMachine> Node<S> {
             told: Slot::FIRST,
             pings: u64::from(incarnation) << 32,
         }
-    }
-
-    /// The fewest records from which this node can recover: what its log may be rewritten to, once
-    /// every record so far has been appended to it.
-    pub fn checkpoint(&self) -> impl Iterator<Item = Record> {
-        let used = Some(self.leader.ballot_num()).filter(|ballot| *ballot > Ballot::BOTTOM);
-        [Record::Started(self.incarnation)]
-            .into_iter()
-            .chain(used.map(Record::Campaigned))
-            .chain(self.acceptor.checkpoint())
     }
 
     /// A client's command. Proposed by the next [`Node::flush`].
@@ -174,6 +130,7 @@ impl<S: StateMachine> Node<S> {
         let may_campaign = self.roles.leader && !self.leader.leading() && self.leader.may_lead();
         let urges = self.liveness.urges(may_campaign, self.leader.config());
         self.tell_leader(out);
+        self.note_performed(urges.heartbeat, out);
         if urges.campaign {
             self.leader.campaign(out);
         }
@@ -243,7 +200,9 @@ impl<S: StateMachine> Node<S> {
         let Self { replica, leader, acceptor, liveness, .. } = self;
         match message {
             Message::P1a { ballot, first } => {
-                acceptor.p1a(ballot, first).cast(from, |p1b| Message::P1b(Box::new(p1b)), out);
+                if let Some(p1b) = acceptor.p1a(ballot, first) {
+                    p1b.cast(from, |p1b| Message::P1b(Box::new(p1b)), out);
+                }
             }
             Message::P2a(pvalue) => acceptor.p2a(pvalue).cast(from, Message::P2b, out),
             Message::Ping { round } => {
@@ -290,8 +249,10 @@ impl<S: StateMachine> Node<S> {
             }
             Message::Learn(slot) => replica.teach(from, slot, out),
             Message::Decisions { first, decrees } => replica.taught(from, first, decrees, out),
-            Message::FetchSnapshot { slot, offset } => replica.serve(from, slot, offset, out),
-            Message::SnapshotChunk(chunk) => replica.chunk(from, *chunk, out),
+            Message::FetchSnapshot { slot, offset } => {
+                out.push(Effect::ServeSnapshot { to: from, slot, offset });
+            }
+            Message::SnapshotChunk(chunk) => replica.chunk(from, chunk, out),
             Message::ReadReply { round, highest } => replica.read_reply(from, round, highest, out),
 
             Message::SlotOut(progress) => self.slot_out(from, progress, out),
@@ -306,7 +267,7 @@ impl<S: StateMachine> Node<S> {
 
     /// Carries messages from role to role until there are none.
     #[inline]
-    fn settle(&mut self, out: &mut Outbox) {
+    pub(crate) fn settle(&mut self, out: &mut Outbox) {
         while let Some(message) = out.next_local() {
             self.route(self.id, message, out);
         }

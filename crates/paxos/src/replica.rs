@@ -38,24 +38,15 @@ const WAITING_MAX: usize = 1 << 10;
 pub trait StateMachine {
     /// Performs one operation: the paper's (next, result) := op(state).
     fn apply(&mut self, op: &[u8]) -> Payload;
-
-    /// The whole state.
-    fn snapshot(&self) -> Vec<u8>;
-
-    /// Replaces the state by one that [`StateMachine::snapshot`] gave.
-    ///
-    /// # Errors
-    /// When the bytes are no such state; then the state stays as it was.
-    fn restore(&mut self, snapshot: &[u8]) -> Result<(), InvalidSnapshot>;
 }
 
-/// The bytes are not a snapshot: made by another version or another state machine, or damaged.
+/// The bytes are not the frame of a snapshot: made by a newer version, or damaged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct InvalidSnapshot;
 
 impl core::fmt::Display for InvalidSnapshot {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("not a snapshot of this state machine: take one from another replica")
+        f.write_str("not the frame of a snapshot: take a snapshot from another replica")
     }
 }
 
@@ -98,7 +89,7 @@ pub struct Replica<S> {
 
 impl<S: StateMachine> Replica<S> {
     /// A replica in its initial state and its `incarnation`-th life, with at most `sessions`
-    /// sessions. [`Replica::restore`] continues an earlier life.
+    /// sessions.
     #[must_use]
     pub fn new(
         id: NodeId,

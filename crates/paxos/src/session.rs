@@ -295,7 +295,7 @@ mod tests {
 
     const SLOT: Slot = Slot(9);
 
-    fn client(born: u64, number: u32) -> ClientId {
+    fn client(born: u64, number: u64) -> ClientId {
         ClientId { born: Slot(born), number }
     }
 

@@ -71,7 +71,7 @@ pub enum RecoverError {
     /// There is no record of an earlier life, though there was one: the disk was lost. What this
     /// node promised is forgotten, so it must not vote again (E14).
     Amnesia,
-    /// The snapshot cannot be read.
+    /// The frame of the snapshot cannot be read.
     Snapshot(InvalidSnapshot),
 }
 

@@ -121,8 +121,8 @@ impl Hash for Ballot {
 pub struct ClientId {
     /// A slot_out that some replica reported when the client started.
     pub born: Slot,
-    /// Distinguishes the clients born at one slot; never used twice (trap E17).
-    pub number: u32,
+    /// A random number, so that it is never used twice (trap E17).
+    pub number: u64,
 }
 
 /// The length of [`Payload`]'s short form.
@@ -244,6 +244,12 @@ impl Decree {
     #[must_use]
     pub fn commands(&self) -> &[Command] {
         &self.0
+    }
+
+    /// Whether these are the same bytes in memory; then comparing them costs nothing.
+    #[inline]
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Whether this decree changes nothing.

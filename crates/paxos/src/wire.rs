@@ -1,4 +1,4 @@
-//! The bytes of messages, records and snapshots.
+//! The bytes of messages, records and frames of snapshots.
 //!
 //! A message or record is a version byte, a kind byte, and its fields in order. Numbers are
 //! little-endian and of fixed length; a list is its length and its items. What is read is bounded
@@ -22,7 +22,7 @@ use crate::{
 /// The version of the format that is written. Older ones are read.
 pub const VERSION: u8 = 1;
 
-/// Why bytes are not a message, a record or a snapshot.
+/// Why bytes are not a message, a record or a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DecodeError {
     /// Written by a newer version of this crate.
@@ -117,20 +117,14 @@ fn version(bytes: &mut &[u8]) -> Decoded<()> {
     }
 }
 
-/// A replica's state, as a snapshot carries it.
-pub(crate) struct Snapshot<'a> {
+/// Everything of a snapshot but the state.
+pub(crate) struct Frame {
     pub(crate) slot: Slot,
     pub(crate) schedule: Schedule,
     pub(crate) sessions: Sessions,
-    pub(crate) state: &'a [u8],
 }
 
-pub(crate) fn encode_snapshot(
-    slot: Slot,
-    schedule: &Schedule,
-    sessions: &Sessions,
-    state: &[u8],
-) -> Vec<u8> {
+pub(crate) fn encode_frame(slot: Slot, schedule: &Schedule, sessions: &Sessions) -> Vec<u8> {
     let mut out = Vec::from([VERSION]);
     slot.put(&mut out);
     schedule.put(&mut out);
@@ -140,18 +134,32 @@ pub(crate) fn encode_snapshot(
         client.put(&mut out);
         session.put(&mut out);
     }
-    out.extend_from_slice(state);
     out
 }
 
-pub(crate) fn decode_snapshot(mut bytes: &[u8], max: usize) -> Decoded<Snapshot<'_>> {
+pub(crate) fn decode_frame(mut bytes: &[u8], max: usize) -> Decoded<Frame> {
     let bytes = &mut bytes;
     version(bytes)?;
-    let (slot, schedule) = (Slot::take(bytes)?, Schedule::take(bytes)?);
+    let (slot, schedule) = (first_open(bytes)?, Schedule::take(bytes)?);
     let mut sessions = Sessions::new(max);
     sessions.horizon = Slot::take(bytes)?;
     for _ in 0..take_len(bytes)? {
         sessions.table.insert(ClientId::take(bytes)?, Wire::take(bytes)?);
     }
-    Ok(Snapshot { slot, schedule, sessions, state: bytes })
+    if bytes.is_empty() { Ok(Frame { slot, schedule, sessions }) } else { Err(DecodeError::Long) }
+}
+
+/// The slot of a frame: the snapshot has everything below it. Reads no further than that.
+///
+/// # Errors
+/// When the bytes do not begin like a frame.
+pub fn frame_slot(mut frame: &[u8]) -> Decoded<Slot> {
+    version(&mut frame)?;
+    first_open(&mut frame)
+}
+
+/// The slot after those that a snapshot covers.
+fn first_open(bytes: &mut &[u8]) -> Decoded<Slot> {
+    let slot = Slot::take(bytes)?;
+    if slot >= Slot::FIRST { Ok(slot) } else { Err(DecodeError::Value) }
 }

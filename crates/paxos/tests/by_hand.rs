@@ -7,9 +7,8 @@
 use std::time::Duration;
 
 use synod_paxos::{
-    Ballot, ClientId, Command, Decree, Effect, InvalidSnapshot, Members, Message, Node, NodeId, Op,
-    Outbox, Outcome, PValue, Payload, Reconfiguration, Record, Response, Roles, Schedule, Setup,
-    Slot, StateMachine,
+    Ballot, ClientId, Command, Decree, Effect, Members, Message, Node, NodeId, Op, Outbox, Outcome,
+    PValue, Payload, Reconfiguration, Record, Response, Roles, Schedule, Setup, Slot, StateMachine,
     message::{P1b, Progress, Propose},
 };
 
@@ -21,15 +20,6 @@ impl StateMachine for Counter {
     fn apply(&mut self, op: &[u8]) -> Payload {
         self.0 += u64::from(op[0]);
         Payload::from(self.0.to_le_bytes().as_slice())
-    }
-
-    fn snapshot(&self) -> Vec<u8> {
-        self.0.to_le_bytes().into()
-    }
-
-    fn restore(&mut self, snapshot: &[u8]) -> Result<(), InvalidSnapshot> {
-        self.0 = u64::from_le_bytes(snapshot.try_into().map_err(|_| InvalidSnapshot)?);
-        Ok(())
     }
 }
 
@@ -126,12 +116,12 @@ fn ballot(round: u64, leader: u32) -> Ballot {
     Ballot { round, leader: NodeId(leader), incarnation: 1 }
 }
 
-fn command(client: u32, cid: u64, op: Op) -> Command {
+fn command(client: u64, cid: u64, op: Op) -> Command {
     Command { client: ClientId { born: Slot(1), number: client }, cid, acked: 1, op }
 }
 
 /// Adds one.
-fn add(client: u32, cid: u64) -> Command {
+fn add(client: u64, cid: u64) -> Command {
     command(client, cid, Op::Apply(Payload::from([1_u8].as_slice())))
 }
 
@@ -285,9 +275,10 @@ fn a_configuration_that_a_snapshot_has_left_behind_is_retired_too() {
 
     let mut behind = Process::new(1, Roles::REPLICA, &schedule);
     ahead.step(1, Message::Learn(Slot(1)));
-    for (_, message) in ahead.sent() {
-        behind.step(2, message);
-    }
+    let serve = Effect::ServeSnapshot { to: NodeId(1), slot: Slot(0), offset: 0 };
+    assert_eq!(ahead.effects(), [serve]);
+    let frame = ahead.node.replica().frame();
+    assert_eq!(behind.node.install(&frame, Counter(0), &mut behind.out), Ok(true));
     assert_eq!(behind.node.replica().slot_out(), Slot(5));
     assert!(behind.effects().contains(&over));
 }
@@ -305,7 +296,7 @@ fn a_log_whose_checkpoint_is_newer_than_its_records_is_replayed() {
     let mut log: Vec<Record> = n.node.checkpoint().collect();
     log.extend(n.effects().into_iter().filter_map(record));
 
-    let recovered = Node::recover(setup, Counter(0), log, None, &mut n.out).unwrap();
+    let recovered = Node::recover(setup, None, Counter(0), log, &mut n.out).unwrap();
     assert_eq!(recovered.acceptor(), n.node.acceptor());
 }
 

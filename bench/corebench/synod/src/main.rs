@@ -7,8 +7,7 @@ use std::{cell::Cell, collections::VecDeque, rc::Rc, time::Duration};
 
 use harness::{Args, Outbox, REPLICAS, Replica, TrimPolicy, read_id, run_sync};
 use synod_paxos::{
-    ClientId, Command, Effect, InvalidSnapshot, Members, Message, Node, NodeId, Op, Outcome,
-    Payload, Schedule, Setup, Slot, StateMachine,
+    ClientId, Command, Effect, Members, Message, Node, NodeId, Op, Outcome, Payload, Schedule, Setup, Slot, StateMachine,
 };
 
 /// Checks that the proposals are applied as 0, 1, 2, …, and counts them.
@@ -19,12 +18,6 @@ impl StateMachine for Numbers {
         assert_eq!(read_id(op), self.0.get(), "applied out of order");
         self.0.set(self.0.get() + 1);
         Payload::EMPTY
-    }
-    fn snapshot(&self) -> Vec<u8> {
-        Vec::new()
-    }
-    fn restore(&mut self, _: &[u8]) -> Result<(), InvalidSnapshot> {
-        Err(InvalidSnapshot)
     }
 }
 
@@ -94,6 +87,9 @@ impl Peer {
                         self.acked = self.acked.max(response.cid + 1);
                     }
                     Effect::ReadReady(_) | Effect::Retired(_) => {}
+                    Effect::ServeSnapshot { .. } | Effect::KeepChunk { .. } => {
+                        panic!("a replica is behind what was trimmed");
+                    }
                 }
             }
             let Some(message) = self.own.pop_front() else { return };

@@ -85,7 +85,7 @@ impl Customer {
             tally: Tally::default(),
         };
         Self {
-            client: Client::new(ClientId { born: Slot::FIRST, number }),
+            client: Client::new(ClientId { born: Slot::FIRST, number: u64::from(number) }),
             inbox: stage.network.open(me),
             port: Port::new(me, stage.network.clone(), stage.plan.seed ^ ((me as u64) << 32)),
             replica: replicas[number as usize % replicas.len()],

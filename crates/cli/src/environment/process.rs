@@ -11,11 +11,15 @@ use std::{
 };
 
 use synod_paxos::{
-    Ballot, Command, Effect, Message, Node, NodeId, Outbox, Record, RecoverError, Response, Setup,
+    Ballot, Command, Effect, InvalidSnapshot, Message, Node, NodeId, Outbox, Record, RecoverError,
+    Response, Setup,
+    message::SnapshotChunk,
+    shelf::{self, Shelf},
 };
 
 use super::{
     cast::place,
+    disk::Disk,
     inbox::Inbox,
     machine::Machine,
     network::{Body, Bundles, Mail, Port},
@@ -55,11 +59,11 @@ impl Life {
     pub(crate) fn begin(stage: &Arc<Stage>, id: NodeId, campaign: bool) -> Self {
         let mut out = Outbox::new(id);
         let mut node = Node::format(setup(stage, id), Machine::default(), &mut out);
-        stage.disk(id).append(&mut records(&mut out));
+        let told = write_first(&mut stage.disk(id), &mut out);
         if campaign {
             node.campaign(&mut out);
         }
-        Self::spawn(stage, node, out)
+        Self::spawn(stage, node, out, told)
     }
 
     /// The next life of a process, from what is on its disk; or from nothing.
@@ -71,22 +75,31 @@ impl Life {
         let mut out = Outbox::new(id);
         let mut disk = stage.disk(id);
         if !with_records {
-            *disk = super::disk::Disk::default();
+            *disk = Disk::default();
         }
-        let (earlier, snapshot) = (disk.records(), disk.snapshot());
-        let setup = setup(stage, id);
-        let node = Node::recover(setup, Machine::default(), earlier, snapshot, &mut out)?;
-        disk.append(&mut records(&mut out));
+        let invalid = RecoverError::Snapshot(InvalidSnapshot);
+        let (base, state) = match disk.snapshot() {
+            None => (None, Machine::default()),
+            Some(bytes) => {
+                let (frame, state) = shelf::split(bytes).ok_or(invalid)?;
+                (Some(frame), Machine::restore(state).ok_or(invalid)?)
+            }
+        };
+        let node = Node::recover(setup(stage, id), base, state, disk.records(), &mut out)?;
+        let told = write_first(&mut disk, &mut out);
         drop(disk);
-        Ok(Self::spawn(stage, node, out))
+        Ok(Self::spawn(stage, node, out, told))
     }
 
-    fn spawn(stage: &Arc<Stage>, node: Node<Machine>, out: Outbox) -> Self {
+    fn spawn(stage: &Arc<Stage>, node: Node<Machine>, out: Outbox, told: Vec<Effect>) -> Self {
         let id = node.id();
         stage.forget(id);
         let orders = Arc::new(AtomicU8::new(Order::Live as u8));
-        let process = Process::new(stage.clone(), node, out, orders.clone());
-        let thread = std::thread::spawn(move || process.live());
+        let mut process = Process::new(stage.clone(), node, out, orders.clone());
+        let thread = std::thread::spawn(move || {
+            told.into_iter().for_each(|effect| process.effect(effect));
+            process.live()
+        });
         Self { id, orders, thread }
     }
 
@@ -119,17 +132,26 @@ fn setup(stage: &Stage, id: NodeId) -> Setup {
     }
 }
 
-/// What a node that starts wants on its disk before anything else happens.
-fn records(out: &mut Outbox) -> Vec<Record> {
-    let record = |effect| match effect {
-        Effect::Persist(record) => Some(record),
-        Effect::Send(..)
+/// What a node that starts wants on its disk is there before anything else happens. Returns what
+/// it wants besides.
+fn write_first(disk: &mut Disk, out: &mut Outbox) -> Vec<Effect> {
+    let mut records = Vec::new();
+    let rest = out.drain().filter_map(|effect| match effect {
+        Effect::Persist(record) => {
+            records.push(record);
+            None
+        }
+        effect @ (Effect::Send(..)
         | Effect::SendWhenDurable(..)
         | Effect::Respond(_)
         | Effect::ReadReady(_)
-        | Effect::Retired(_) => None,
-    };
-    out.drain().filter_map(record).collect()
+        | Effect::Retired(_)
+        | Effect::ServeSnapshot { .. }
+        | Effect::KeepChunk { .. }) => Some(effect),
+    });
+    let rest = rest.collect();
+    disk.append(&mut records);
+    rest
 }
 
 struct Process {
@@ -148,6 +170,7 @@ struct Process {
     responses: Bundles<Response>,
     /// The last snapshot contains everything below this slot.
     saved: u64,
+    shelf: Shelf,
     ballots: u64,
     seen: Seen,
 }
@@ -187,6 +210,7 @@ impl Process {
             when_durable: Bundles::new(places),
             responses: Bundles::new(places),
             saved: node.replica().slot_out().0,
+            shelf: Shelf::default(),
             ballots: 0,
             seen: Seen::of(&node),
             stage,
@@ -249,7 +273,9 @@ impl Process {
             return;
         }
         self.saved = slot_out.0;
-        self.stage.disk(self.node.id()).save(self.node.replica().snapshot());
+        let replica = self.node.replica();
+        let snapshot = shelf::join(&replica.frame(), &replica.state().snapshot());
+        self.stage.disk(self.node.id()).save(snapshot);
         self.node.saved(slot_out, &mut self.out);
         let text = format!("snapshot of everything below slot {slot_out}");
         self.stage.mark(Some(place(self.node.id())), "snapshot", text);
@@ -257,23 +283,9 @@ impl Process {
 
     /// Carries out the effects, in the order that durability asks for.
     fn carry_out(&mut self) {
-        for effect in self.out.drain() {
-            match effect {
-                Effect::Persist(record) => {
-                    self.ballots += u64::from(matches!(record, Record::Campaigned(_)));
-                    self.records.push(record);
-                }
-                Effect::Send(to, message) => self.at_once.add(place(to), message),
-                Effect::SendWhenDurable(to, message) => self.when_durable.add(place(to), message),
-                Effect::Respond(response) => {
-                    let client = response.client.number;
-                    self.responses.add(addressee(&self.stage, client), response);
-                }
-                Effect::ReadReady(_) => {} // Nobody reads here.
-                Effect::Retired(config) => {
-                    drop(self.stage.notices.send(Notice::Retired(config)));
-                }
-            }
+        while !self.out.is_empty() {
+            let effects: Vec<Effect> = self.out.drain().collect();
+            effects.into_iter().for_each(|effect| self.effect(effect));
         }
         self.publish();
         self.at_once.send(&mut self.port);
@@ -285,6 +297,43 @@ impl Process {
         }
         self.sync();
         self.when_durable.send(&mut self.port);
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::Persist(record) => {
+                self.ballots += u64::from(matches!(record, Record::Campaigned(_)));
+                self.records.push(record);
+            }
+            Effect::Send(to, message) => self.at_once.add(place(to), message),
+            Effect::SendWhenDurable(to, message) => self.when_durable.add(place(to), message),
+            Effect::Respond(response) => {
+                let client = response.client.number;
+                self.responses.add(addressee(&self.stage, client), response);
+            }
+            Effect::ReadReady(_) => {} // Nobody reads here.
+            Effect::Retired(config) => drop(self.stage.notices.send(Notice::Retired(config))),
+            Effect::ServeSnapshot { to, slot, offset } => {
+                let replica = self.node.replica();
+                let part = self.shelf.serve(replica, (slot, offset), Machine::snapshot);
+                self.at_once.add(place(to), part);
+            }
+            Effect::KeepChunk { chunk, complete } => self.keep(&chunk, complete),
+        }
+    }
+
+    /// Keeps a part of another replica's snapshot, and continues from it when it is whole.
+    fn keep(&mut self, chunk: &SnapshotChunk, complete: bool) {
+        let whole = self.shelf.keep(chunk, complete);
+        if !complete {
+            return;
+        }
+        let restored = whole.and_then(|(frame, state)| Some((frame, Machine::restore(&state)?)));
+        match restored {
+            // A damaged frame leaves everything as it was, and another snapshot is fetched.
+            Some((frame, state)) => drop(self.node.install(&frame, state, &mut self.out)),
+            None => self.node.install_failed(),
+        }
     }
 
     fn sync(&mut self) {
@@ -333,6 +382,9 @@ fn sender(place: usize) -> NodeId {
 }
 
 /// Where a client stands; number 0 is the operator.
-fn addressee(stage: &Stage, client: u32) -> usize {
-    if client == 0 { stage.operator() } else { stage.client(client) }
+fn addressee(stage: &Stage, client: u64) -> usize {
+    match u32::try_from(client) {
+        Ok(0) | Err(_) => stage.operator(),
+        Ok(number) => stage.client(number),
+    }
 }

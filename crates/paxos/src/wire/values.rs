@@ -242,6 +242,9 @@ kinds!(Record {
     2 => Self::Adopted(ballot), [ballot], Self::Adopted(ballot);
     3 => Self::Accepted(pvalue), [pvalue], Self::Accepted(pvalue);
     4 => Self::Collected(slot), [slot], Self::Collected(slot);
+    5 => Self::Learned { slot, decree }, [slot, decree], Self::Learned { slot, decree };
+    6 => Self::Performed { first, end }, [first, end], Self::Performed { first, end };
+    7 => Self::Lost { ballot, slot }, [ballot, slot], Self::Lost { ballot, slot };
 });
 
 macro_rules! pointers {

@@ -14,7 +14,7 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    pub(crate) fn new(number: u32, born: Slot, at: NodeId, left: u32) -> Self {
+    pub(crate) fn new(number: u64, born: Slot, at: NodeId, left: u32) -> Self {
         let client = Client::new(ClientId { born, number });
         Self { client, at, left, sent: 0 }
     }

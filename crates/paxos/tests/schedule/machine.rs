@@ -2,7 +2,7 @@
 //! their results. Two states are equal if and only if the same operations made them, in the same
 //! order.
 
-use synod_paxos::{InvalidSnapshot, Payload, StateMachine};
+use synod_paxos::{Payload, StateMachine};
 
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub(crate) struct Machine {
@@ -36,8 +36,11 @@ impl StateMachine for Machine {
         self.stir(reply.as_bytes());
         Payload::from(reply.as_bytes())
     }
+}
 
-    fn snapshot(&self) -> Vec<u8> {
+impl Machine {
+    /// The state as bytes.
+    pub(crate) fn snapshot(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(16 + self.ballast);
         bytes.extend(self.applied.to_le_bytes());
         bytes.extend(self.hash.to_le_bytes());
@@ -45,13 +48,12 @@ impl StateMachine for Machine {
         bytes
     }
 
-    fn restore(&mut self, snapshot: &[u8]) -> Result<(), InvalidSnapshot> {
-        let (applied, rest) = snapshot.split_first_chunk().ok_or(InvalidSnapshot)?;
-        let (hash, ballast) = rest.split_first_chunk().ok_or(InvalidSnapshot)?;
-        if ballast.len() != self.ballast || ballast.iter().any(|byte| *byte != 7) {
-            return Err(InvalidSnapshot);
-        }
-        (self.applied, self.hash) = (u64::from_le_bytes(*applied), u64::from_le_bytes(*hash));
-        Ok(())
+    /// The state of these bytes, if they are one with snapshots of this length.
+    pub(crate) fn restore(ballast: usize, snapshot: &[u8]) -> Option<Self> {
+        let (applied, rest) = snapshot.split_first_chunk()?;
+        let (hash, rest) = rest.split_first_chunk()?;
+        let whole = rest.len() == ballast && rest.iter().all(|byte| *byte == 7);
+        let (applied, hash) = (u64::from_le_bytes(*applied), u64::from_le_bytes(*hash));
+        whole.then_some(Self { applied, hash, ballast })
     }
 }

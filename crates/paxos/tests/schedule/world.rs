@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use synod_paxos::{
-    Effect, Message, Node, NodeId, Outbox, Outcome, Response, Roles, Schedule, Setup, Slot, wire,
+    Effect, Message, Node, NodeId, Outbox, Outcome, Response, Roles, Schedule, Setup, Slot,
+    message::SnapshotChunk,
+    shelf::{self, Shelf},
+    wire,
 };
 
 use crate::{
@@ -30,6 +33,7 @@ pub(crate) struct Process {
     /// `None` while it is down.
     pub(crate) node: Option<Node<Machine>>,
     disk: Disk,
+    shelf: Shelf,
     started: Duration,
     /// The slot_out of the last snapshot that was taken.
     taken: Slot,
@@ -54,7 +58,7 @@ pub(crate) struct World {
     trace: Trace,
     responded: BTreeSet<(synod_paxos::ClientId, u64)>,
     next_read: u64,
-    pub(crate) next_client: u32,
+    pub(crate) next_client: u64,
     /// No faults any more.
     pub(crate) calm: bool,
 }
@@ -105,6 +109,7 @@ impl World {
             roles,
             node: Some(node),
             disk: Disk::default(),
+            shelf: Shelf::default(),
             started: self.now,
             taken: Slot::FIRST,
             retired: false,
@@ -197,8 +202,37 @@ impl World {
                     self.happen(&Event::Retired { node: id, config: &config })?;
                     self.retire(config.epoch);
                 }
+                Effect::ServeSnapshot { to, slot, offset } => {
+                    let process = self.processes.get_mut(&id).expect("it asks for something");
+                    let Some(node) = &process.node else { return Ok(()) };
+                    let (shelf, wanted) = (&mut process.shelf, (slot, offset));
+                    let part = shelf.serve(node.replica(), wanted, Machine::snapshot);
+                    self.send(id, at.slot_out, to, part)?;
+                    if self.processes[&id].node.is_none() {
+                        return Ok(());
+                    }
+                }
+                Effect::KeepChunk { chunk, complete } => self.keep_chunk(id, &chunk, complete)?,
             }
         }
+        Ok(())
+    }
+
+    /// Keeps a part of another process's snapshot, and continues from it when it is whole.
+    fn keep_chunk(&mut self, id: NodeId, chunk: &SnapshotChunk, complete: bool) -> Judged {
+        let ballast = self.options.ballast;
+        let process = self.processes.get_mut(&id).expect("it asks for something");
+        let whole = process.shelf.keep(chunk, complete);
+        if !complete {
+            return Ok(());
+        }
+        let (frame, state) = whole.expect("no part gets damaged");
+        let state = Machine::restore(ballast, &state).expect("it was a snapshot of this machine");
+        let mut installed = false;
+        self.call(id, |node, _, out| {
+            installed = node.install(&frame, state, out).expect("it was a frame");
+        })?;
+        self.marks.snapshots_installed += u64::from(installed);
         Ok(())
     }
 
@@ -306,7 +340,8 @@ impl World {
             return Ok(());
         }
         process.taken = slot;
-        let bytes = node.replica().snapshot();
+        let replica = node.replica();
+        let bytes = shelf::join(&replica.frame(), &replica.state().snapshot());
         self.note(|| format!("{id} takes a snapshot below {slot}"));
         let snapshot = Pending::Snapshot(slot, bytes);
         if self.rng.bool() {
@@ -351,12 +386,15 @@ impl World {
         let mut out = Outbox::new(id);
         let (records, snapshot) = (process.disk.log.clone(), process.disk.snapshot.clone());
         let never_ran = records.is_empty();
-        let (setup, state) = (self.setup(id, process.roles), Machine::new(self.options.ballast));
-        let bytes = snapshot.as_ref().map(|(_, bytes)| bytes.as_slice());
+        let (setup, ballast) = (self.setup(id, process.roles), self.options.ballast);
+        let split = |bytes| shelf::split(bytes).expect("it was joined");
+        let base = snapshot.as_ref().map(|(_, bytes)| split(bytes));
+        let restore = |(_, state)| Machine::restore(ballast, state).expect("it was a snapshot");
+        let state = base.map_or_else(|| Machine::new(ballast), restore);
         let node = if never_ran {
             Ok(Node::format(setup, state, &mut out))
         } else {
-            Node::recover(setup, state, records, bytes, &mut out)
+            Node::recover(setup, base.map(|(frame, _)| frame), state, records, &mut out)
         };
         let node = node.map_err(|error| Violation { property: "4.3", what: error.to_string() })?;
         let saved = snapshot.map_or(Slot::FIRST, |(slot, _)| slot);
@@ -394,12 +432,7 @@ impl World {
         match packet {
             Packet::Message { from, to, message } => {
                 self.note(|| format!("{to} <- {from} {message}"));
-                let snapshot = message.kind() == "snapshot_chunk";
-                let before = self.node(to).map(|node| node.replica().slot_out());
-                self.call(to, |node, now, out| node.step(now, from, message, out))?;
-                let after = self.node(to).map(|node| node.replica().slot_out());
-                self.marks.snapshots_installed += u64::from(snapshot && after > before);
-                Ok(())
+                self.call(to, |node, now, out| node.step(now, from, message, out))
             }
             Packet::Request { to, command } => {
                 self.note(|| format!("{to} <- request {command}"));

@@ -10,7 +10,10 @@ use std::{
 
 use synod_paxos::{
     Client, ClientId, Command, Effect, Envelope, Message, Node, NodeId, Op, Outbox, Outcome,
-    Reconfigured, Record, Response, Roles, Schedule, Setup, Slot, wire,
+    Reconfigured, Record, Response, Roles, Schedule, Setup, Slot,
+    message::SnapshotChunk,
+    shelf::{self, Shelf},
+    wire,
 };
 
 use crate::{selection::Selection, text::Text};
@@ -53,6 +56,7 @@ struct Process {
     clock: Duration,
     disk: Disk,
     backup: Disk,
+    shelf: Shelf,
     written: Vec<Record>,
     /// What is sent when everything written is on disk.
     waiting: Vec<(NodeId, Message)>,
@@ -94,6 +98,7 @@ impl Cluster {
             clock: Duration::ZERO,
             disk: Disk::default(),
             backup: Disk::default(),
+            shelf: Shelf::default(),
             written: Vec::new(),
             waiting: Vec::new(),
         };
@@ -166,8 +171,30 @@ impl Cluster {
                     self.line(format_args!("{id} read {read} = {state}"));
                 }
                 Effect::Retired(config) => self.line(format_args!("{id} retired {config}")),
+                Effect::ServeSnapshot { to, slot, offset } => {
+                    let Some(node) = &process.node else { return };
+                    let (shelf, replica) = (&mut process.shelf, node.replica());
+                    let part = shelf.serve(replica, (slot, offset), Text::snapshot);
+                    self.post(id, to, part);
+                }
+                Effect::KeepChunk { chunk, complete } => self.keep(id, &chunk, complete),
             }
         }
+    }
+
+    /// Keeps a part of another process's snapshot, and continues from it when it is whole.
+    fn keep(&mut self, id: u32, chunk: &SnapshotChunk, complete: bool) {
+        let Some(process) = self.processes.get_mut(&id) else { return };
+        let whole = process.shelf.keep(chunk, complete);
+        let Some(node) = process.node.as_mut().filter(|_| complete) else { return };
+        let mut out = Outbox::new(NodeId(id));
+        match whole.and_then(|(frame, state)| Some((frame, Text::restore(&state)?))) {
+            Some((frame, state)) => {
+                node.install(&frame, state, &mut out).expect("it was whole, so it has a frame");
+            }
+            None => node.install_failed(),
+        }
+        self.carry_out(id, out.drain().collect());
     }
 
     /// Puts a message into the network. What is sent can be encoded, and decoded again.
@@ -257,7 +284,8 @@ impl Cluster {
         let process = self.process(id)?;
         let Some(node) = &process.node else { return Err("it is down".into()) };
         let slot = node.replica().slot_out();
-        process.disk.snapshot = Some(node.replica().snapshot());
+        let replica = node.replica();
+        process.disk.snapshot = Some(shelf::join(&replica.frame(), &replica.state().snapshot()));
         self.line(format_args!("{id} snapshot below {slot}"));
         self.turn(id, |node, _, out| node.saved(slot, out))
     }
@@ -314,9 +342,10 @@ impl Cluster {
             Some(other) => return Err(format!("there is no disk '{other}'").into()),
         }
         let mut out = Outbox::new(NodeId(id));
-        let (setup, state) = (process.setup.clone(), Text::default());
-        let Disk { records, snapshot } = process.disk.clone();
-        let node = Node::recover(setup, state, records, snapshot.as_deref(), &mut out)?;
+        let (setup, records) = (process.setup.clone(), process.disk.records.clone());
+        let snapshot = process.disk.snapshot.as_deref().and_then(shelf::split);
+        let state = snapshot.and_then(|(_, state)| Text::restore(state)).unwrap_or_default();
+        let node = Node::recover(setup, snapshot.map(|s| s.0), state, records, &mut out)?;
         process.node = Some(node);
         self.carry_out(id, out.drain().collect());
         Ok(())
@@ -491,7 +520,10 @@ impl Cluster {
                     Record::Started(_)
                     | Record::Campaigned(_)
                     | Record::Adopted(_)
-                    | Record::Collected(_) => None,
+                    | Record::Collected(_)
+                    | Record::Learned { .. }
+                    | Record::Performed { .. } => None,
+                    Record::Lost { slot, .. } => Some((slot, record.to_string())),
                 })
                 .collect();
             pvalues.sort();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use synod_paxos::{InvalidSnapshot, Payload, StateMachine};
+use synod_paxos::{Payload, StateMachine};
 
 /// Which operations have been performed. The result of each is the state that it makes.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -23,14 +23,17 @@ impl StateMachine for Text {
         self.0.push(String::from_utf8_lossy(op).into_owned());
         Payload::from(self.0.join(" ").into_bytes())
     }
+}
 
-    fn snapshot(&self) -> Vec<u8> {
+impl Text {
+    /// The state as bytes.
+    pub(crate) fn snapshot(&self) -> Vec<u8> {
         self.0.join(" ").into_bytes()
     }
 
-    fn restore(&mut self, snapshot: &[u8]) -> Result<(), InvalidSnapshot> {
-        let text = std::str::from_utf8(snapshot).map_err(|_| InvalidSnapshot)?;
-        self.0 = text.split_whitespace().map(str::to_owned).collect();
-        Ok(())
+    /// The state of these bytes, if they are one.
+    pub(crate) fn restore(snapshot: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(snapshot).ok()?;
+        Some(Self(text.split_whitespace().map(str::to_owned).collect()))
     }
 }

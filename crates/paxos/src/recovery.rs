@@ -1,0 +1,174 @@
+//! A restart (section 4.3): how a node goes on from its last snapshot and its log, without asking
+//! anybody, and what it notes in the log for that.
+//!
+//! A replica keeps no log of its own. Most of what it performs is in the log of the acceptor on
+//! its node already; from time to time it notes for which slots that is what was decided
+//! ([`Record::Performed`]), and the decrees of the others ([`Record::Learned`]). Each of these
+//! records is true by itself: it says of certain slots that they are decided, and what. So it does
+//! not matter which of them a crash has left, whether a snapshot came in between, or which life
+//! wrote them: what they say together are decisions, and a replica performs decisions in order,
+//! as far as there is no gap. The rest it learns from others.
+
+use alloc::vec::Vec;
+
+use crate::{
+    acceptor::Acceptor,
+    effect::{Outbox, Record},
+    node::Node,
+    replica::{InvalidSnapshot, Replica, StateMachine},
+    ring::Ring,
+    setup::{RecoverError, Setup},
+    types::{Ballot, Decree, Slot},
+    wire,
+};
+
+/// How much is noted at one time.
+struct Most {
+    slots: usize,
+    /// Of operations that are compared or noted, unless a single decree has more.
+    bytes: usize,
+}
+
+const IN_A_TICK: Most = Most { slots: 1 << 14, bytes: 1 << 20 };
+const EVERYTHING: Most = Most { slots: usize::MAX, bytes: usize::MAX };
+
+/// More slots than this are noted at the next tick, however lately some were.
+const MANY: u64 = 1 << 10;
+
+impl<S: StateMachine> Node<S> {
+    /// The next life of a node, from its last snapshot, if there is one, and the records of all
+    /// its earlier lives. `base` is the frame of the snapshot, and `state` is restored from it.
+    ///
+    /// What `out` asks for must be on disk before the first input: if a life were forgotten, the
+    /// next would have its number, and take late answers to its questions for answers to its own.
+    ///
+    /// # Errors
+    /// When there are no records, or the frame cannot be read: then it must not run.
+    pub fn recover(
+        setup: Setup,
+        base: Option<&[u8]>,
+        state: S,
+        records: impl IntoIterator<Item = Record>,
+        out: &mut Outbox,
+    ) -> Result<Self, RecoverError> {
+        let first = base.map_or(Ok(Slot::FIRST), wire::frame_slot);
+        let first = first.map_err(|_| RecoverError::Snapshot(InvalidSnapshot))?;
+        let (mut lives, mut used, mut acceptor) = (0, Ballot::BOTTOM, Acceptor::default());
+        let mut decided = Ring::new(first);
+        for record in records {
+            match record {
+                Record::Started(life) => lives = life.max(lives),
+                Record::Campaigned(ballot) => used = used.max(ballot),
+                Record::Adopted(_)
+                | Record::Accepted(_)
+                | Record::Collected(_)
+                | Record::Lost { .. } => acceptor.replay(record),
+                Record::Learned { slot, decree } => know(&mut decided, slot, &decree),
+                Record::Performed { first, end } => {
+                    let held = acceptor.decrees(first).take_while(|(slot, _)| *slot < end);
+                    held.for_each(|(slot, decree)| know(&mut decided, slot, decree));
+                }
+            }
+        }
+        if lives == 0 {
+            return Err(RecoverError::Amnesia);
+        }
+        let mut node = Self::start(setup, lives.saturating_add(1), used, acceptor, state, out);
+        if let Some(frame) = base {
+            node.replica.resume_saved(frame, out).map_err(RecoverError::Snapshot)?;
+        }
+        node.replica.perform_again(decided, out);
+        Ok(node)
+    }
+
+    /// The fewest records from which this node can recover: what its log may be rewritten to, once
+    /// every record so far has been appended to it.
+    pub fn checkpoint(&self) -> impl Iterator<Item = Record> {
+        let used = Some(self.leader.ballot_num()).filter(|ballot| *ballot > Ballot::BOTTOM);
+        let (performed, _) = self.replica.notes(&self.acceptor, Slot::FIRST, EVERYTHING);
+        [Record::Started(self.incarnation)]
+            .into_iter()
+            .chain(used.map(Record::Campaigned))
+            .chain(self.acceptor.checkpoint())
+            .chain(performed)
+    }
+
+    /// Continues from a snapshot of another replica, with its frame, and its state restored. False
+    /// if it is not newer than what is here; then nothing changes. If the snapshot is on disk,
+    /// [`Node::saved`] comes next.
+    ///
+    /// # Errors
+    /// When `frame` is no frame. As with [`Node::install_failed`], another one may be fetched then.
+    pub fn install(
+        &mut self,
+        frame: &[u8],
+        state: S,
+        out: &mut Outbox,
+    ) -> Result<bool, InvalidSnapshot> {
+        let installed = self.replica.install(frame, state, out);
+        self.settle(out);
+        installed
+    }
+
+    /// The snapshot that was fetched cannot be used, or will not be: it is damaged, too large, or
+    /// there is no place to keep it. It may be another replica's turn. Also before it is complete.
+    pub fn install_failed(&mut self) {
+        self.replica.give_up_download();
+    }
+
+    /// Notes what has been performed, so that a restart need not ask for it: when it is `time`, or
+    /// when much is not noted.
+    pub(crate) fn note_performed(&mut self, time: bool, out: &mut Outbox) {
+        let logged = self.replica.catchup.logged;
+        if self.roles.replica && (time || self.replica.slot_out() > logged.plus(MANY)) {
+            let (records, next) = self.replica.notes(&self.acceptor, logged, IN_A_TICK);
+            self.replica.catchup.logged = next;
+            records.into_iter().for_each(|record| out.persist(record));
+        }
+    }
+}
+
+/// Keeps the decree that was decided for a slot.
+fn know(decided: &mut Ring<Decree>, slot: Slot, decree: &Decree) {
+    if decided.has_room(slot) && decided.get(slot).is_none() {
+        decided.insert(slot, decree.clone());
+    }
+}
+
+impl<S: StateMachine> Replica<S> {
+    /// Performs what is known to have been decided, as far as there is no gap.
+    fn perform_again(&mut self, decided: Ring<Decree>, out: &mut Outbox) {
+        self.catchup.heard(decided.end());
+        self.decisions = decided;
+        self.advance(out);
+        self.catchup.logged = self.slot_out();
+    }
+
+    /// The records that let a restart perform the slots from `from` on, no more than `most`,
+    /// and the first slot that is not among them. What is in the last snapshot is left out.
+    fn notes(&self, acceptor: &Acceptor, from: Slot, most: Most) -> (Vec<Record>, Slot) {
+        let from = from.max(self.collected()).max(self.catchup.durable());
+        let (mut records, mut next, mut weight) = (Vec::new(), from, 0);
+        let mut held = acceptor.decrees(from).peekable();
+        let performed = self.decisions.iter_from(from).take_while(|(s, _)| *s < self.slot_out());
+        for (slot, decree) in performed.take(most.slots) {
+            while held.next_if(|(s, _)| *s < slot).is_some() {}
+            let accepted = held.next_if(|(s, _)| *s == slot).map(|(_, accepted)| accepted);
+            if !accepted.is_some_and(|accepted| accepted.is(decree)) {
+                weight += decree.weight();
+                if weight > most.bytes && next > from {
+                    break;
+                }
+            }
+            next = slot.next();
+            if accepted != Some(decree) {
+                records.push(Record::Learned { slot, decree: decree.clone() });
+            } else if let Some(Record::Performed { end, .. }) = records.last_mut() {
+                *end = next;
+            } else {
+                records.push(Record::Performed { first: slot, end: next });
+            }
+        }
+        (records, next)
+    }
+}
