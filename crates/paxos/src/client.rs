@@ -25,6 +25,11 @@ impl Client {
         Self { id, acked: 1, pending: VecDeque::new() }
     }
 
+    /// Gives the client another name, before any of its commands has left.
+    pub fn rename(&mut self, id: ClientId) {
+        self.id = id;
+    }
+
     /// A new request: the command to send to a replica.
     pub fn request(&mut self, op: Op) -> Command {
         let cid = self.acked + self.pending.len() as u64;

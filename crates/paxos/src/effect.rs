@@ -189,6 +189,13 @@ impl Outbox {
         self.effects.drain(..)
     }
 
+    /// Swaps the effects so far with `effects`, which is empty: for an owner that has to use the
+    /// node while it carries them out.
+    pub fn swap(&mut self, effects: &mut Vec<Effect>) {
+        debug_assert!(effects.is_empty(), "effects would be lost");
+        core::mem::swap(&mut self.effects, effects);
+    }
+
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -174,6 +174,17 @@ impl<S: StateMachine> Node<S> {
         self.incarnation
     }
 
+    /// What it does.
+    #[must_use]
+    pub fn roles(&self) -> Roles {
+        self.roles
+    }
+
+    /// The replicated state, for what does not change it: an owner that makes it durable.
+    pub fn state_mut(&mut self) -> &mut S {
+        &mut self.replica.state
+    }
+
     /// The replica.
     #[must_use]
     pub fn replica(&self) -> &Replica<S> {

@@ -278,6 +278,19 @@ impl Schedule {
         &self.entries[self.entries.len() - 1].1
     }
 
+    /// The processes of all configurations known here. Some come more than once.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> {
+        let members = self.entries.iter().map(|(_, config)| &config.members);
+        let roles = members.flat_map(|m| [&m.replicas, &m.leaders, &m.acceptors]);
+        roles.flat_map(|role| role.iter().copied())
+    }
+
+    /// The first slot of the newest configuration.
+    #[must_use]
+    pub fn newest_from(&self) -> Slot {
+        self.boundary()
+    }
+
     /// Whether `id` is a replica of a configuration known here.
     pub(crate) fn replicates(&self, id: NodeId) -> bool {
         self.entries.iter().any(|(_, config)| config.members.replicas.contains(&id))
