@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use synod_paxos::{
-    Effect, Message, Node, NodeId, Outbox, Outcome, Response, Roles, Schedule, Setup, Slot, wire,
+    Effect, Level, Message, Node, NodeId, Outbox, Outcome, Response, Roles, Schedule, Setup, Slot,
+    wire,
 };
 
 use crate::{
@@ -418,7 +419,9 @@ impl World {
         let read = self.next_read;
         self.note(|| format!("{id} read {read}"));
         self.happen(&Event::ReadBegins { id: read })?;
-        self.call(id, |node, _, _| assert!(node.read(read), "few reads wait"))
+        self.call(id, |node, now, _| {
+            assert!(node.read(now, read, Level::Linearizable), "few reads wait");
+        })
     }
 
     fn receive(&mut self, response: Response) -> Judged {
