@@ -94,6 +94,10 @@ impl Catchup {
         self.heard
     }
 
+    pub(crate) fn reports(&self) -> &Reports {
+        &self.reports
+    }
+
     pub(crate) fn durable(&self) -> Slot {
         self.durable
     }

@@ -1,10 +1,13 @@
 //! The paper's notation, in one line each: what traces, scripts and logs print.
 
-use core::fmt::{self, Display, Formatter};
+use core::{
+    fmt::{self, Display, Formatter},
+    time::Duration,
+};
 
 use crate::{
     effect::{Effect, Outcome, Record, Response},
-    message::{Message, P1b, P2b, Progress, Propose, SnapshotChunk, Vote},
+    message::{LeaseMessage, Message, P1b, P2b, Progress, Propose, ReadPoint, SnapshotChunk, Vote},
     reconfig::{Config, Members, Reconfiguration, Schedule},
     types::{Ballot, ClientId, Command, Decree, NodeId, Op, PValue, Payload, Slot},
 };
@@ -170,6 +173,28 @@ impl Display for Message {
             Self::Pong { round, held } => write!(f, " {} held={held}", short(*round)),
             Self::Heartbeat { ballot, leading: true } => write!(f, " {ballot}"),
             Self::Heartbeat { ballot, leading: false } => write!(f, " hears {ballot}"),
+            Self::TakeOver { ballot, round: 0 } => write!(f, " from {ballot}"),
+            Self::TakeOver { ballot, round } => {
+                write!(f, " from {ballot}, leases up to {} are given up", short(*round))
+            }
+            Self::Lease(message) => message.fmt(f),
+        }
+    }
+}
+
+impl Display for LeaseMessage {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ask { round, ballot, length } | Self::Granted { round, ballot, length } => {
+                write!(f, " {} {ballot} for {:?}", short(*round), Duration::from_nanos(*length))
+            }
+            Self::Release { ballot, round } => write!(f, " {ballot} up to {}", short(*round)),
+            Self::Query { round } => write!(f, " {}", short(*round)),
+            Self::Reply { round, point: None } => write!(f, " {} no lease", short(*round)),
+            Self::Reply { round, point: Some(ReadPoint { highest, epoch }) } => {
+                write!(f, " {} highest={highest}", short(*round))?;
+                if *epoch > 0 { write!(f, " epoch={epoch}") } else { Ok(()) }
+            }
         }
     }
 }

@@ -48,11 +48,14 @@ pub struct Leader {
     /// The paper's proposals, from the first slot on that may not have been performed by enough
     /// replicas.
     proposals: Ring<Proposal>,
+    /// Every slot that may have been decided is below this one: it was inherited in phase 1, or
+    /// announced since.
+    pub(crate) announced: Slot,
     schedule: Schedule,
     /// The configurations of all slots below this one are known.
     known: Slot,
     /// How far each replica said it was, last.
-    reports: Reports,
+    pub(crate) reports: Reports,
     /// Everything below this slot is durable at enough replicas.
     collected: Slot,
     /// Everything below this slot has been performed by enough replicas, as they say now.
@@ -115,6 +118,7 @@ impl Leader {
             leading: false,
             phases: Vec::new(),
             proposals: Ring::new(Slot::FIRST),
+            announced: Slot::FIRST,
             schedule,
             known,
             reports: Reports::default(),
@@ -372,9 +376,11 @@ impl Leader {
         let first = first.max(self.proposals.base());
         let within = |slot: Slot| slot >= first && end.is_none_or(|end| slot < end);
         let mut highest = first;
+        self.announced = self.announced.max(first);
         for (slot, (ballot, decree)) in adopted.pmax.into_iter().filter(|(slot, _)| within(*slot)) {
             invariant!(C2, self.proposals.has_room(slot), "slot {slot} reported by an acceptor");
             highest = slot;
+            self.announced = self.announced.max(slot.next()); // E51
             match self.proposals.get(slot) {
                 Some(Proposal::Commanded(Commander { pvalue, .. }) | Proposal::Decided(pvalue)) => {
                     let same = decree == pvalue.decree;
@@ -434,6 +440,7 @@ impl Leader {
             }
         }
         *proposal = Proposal::Decided(pvalue.clone());
+        self.announced = self.announced.max(slot.next());
     }
 
     /// The configurations of all slots below `until` are known.

@@ -106,6 +106,7 @@ mod commander;
 pub mod acceptor;
 
 mod catchup;
+pub mod lease;
 pub mod liveness;
 mod read;
 pub mod reconfig;
@@ -127,9 +128,11 @@ mod ring;
 
 pub use client::Client;
 pub use effect::{Effect, Outbox, Outcome, Record, Response};
+pub use lease::Lease;
 pub use liveness::{Time, Timing};
 pub use message::{Envelope, Message};
 pub use node::Node;
+pub use read::Level;
 pub use reconfig::{Config, Members, Quorums, Reconfiguration, Reconfigured, Schedule};
 pub use replica::{InvalidSnapshot, StateMachine};
 pub use setup::{RecoverError, Roles, Setup};

@@ -1,4 +1,4 @@
-//! When to act (section 3): the only module that sees time.
+//! When to act (section 3): with [`lease`](crate::lease), the only module that sees time.
 //!
 //! Nothing here can hurt safety. It may urge a leader to campaign too early or too late; the other
 //! modules answer for the consequences without ever reading a clock.
@@ -12,11 +12,16 @@
 //! falls silent and is replaced. A passive leader passes on that it hears the active one, so that
 //! a neighbour who is merely cut off from that leader does not take over; and it campaigns only
 //! if it can reach a quorum itself (quorum-connectedness, after Omni-Paxos, EuroSys 2023).
+//!
+//! Whoever knows more need not wait for silence: a leader that wants to be replaced, as its own
+//! disk hangs or its time is over, asks another one to take over; and where the connection to the
+//! leader broke, a little silence is enough, once.
 
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::{
+    lease::Lease,
     reconfig::Config,
     types::{Ballot, NodeId},
 };
@@ -25,10 +30,10 @@ use crate::{
 pub type Time = Duration;
 
 /// The same, in the form that is cheapest to compare: it is compared for every message.
-type Nanos = u64;
+pub(crate) type Nanos = u64;
 
 #[inline]
-fn nanos(time: Time) -> Nanos {
+pub(crate) fn nanos(time: Time) -> Nanos {
     const SECOND: u64 = 1_000_000_000;
     time.as_secs().saturating_mul(SECOND).saturating_add(u64::from(time.subsec_nanos()))
 }
@@ -44,6 +49,8 @@ pub struct Timing {
     pub patience_min: Time,
     /// The longest time of silence after which a leader is replaced.
     pub patience_max: Time,
+    /// Leases for reads, granted by acceptors to leaders. `None`: reads ask a quorum.
+    pub lease: Option<Lease>,
 }
 
 impl Default for Timing {
@@ -53,6 +60,7 @@ impl Default for Timing {
             resend: Time::from_millis(50),
             patience_min: Time::from_millis(150),
             patience_max: Time::from_secs(10),
+            lease: None,
         }
     }
 }
@@ -92,6 +100,18 @@ pub struct Liveness {
     jitter: Nanos,
     /// When acceptors answered last.
     pongs: Vec<(NodeId, Nanos)>,
+    /// When the acceptor on this node answered last, or was asked first. `None` if it is not
+    /// asked: the configuration has no such acceptor.
+    own: Option<Nanos>,
+    /// When passive leaders were heard last.
+    neighbours: Vec<(NodeId, Nanos)>,
+    /// The last ballot whose leader's connection broke, the silence after which that leader is
+    /// replaced, and how long that goes for.
+    lost: (Ballot, Nanos, Nanos),
+    /// The ballot whose leader asked this one to take over, and how long that goes for.
+    summons: (Ballot, Nanos),
+    /// When this leader may ask another one again to take over, unless it is told to.
+    next_hand_over: Nanos,
 }
 
 impl Liveness {
@@ -119,9 +139,25 @@ impl Liveness {
             patience: patience_min,
             jitter: 0,
             pongs: Vec::new(),
+            own: None,
+            neighbours: Vec::new(),
+            lost: (Ballot::BOTTOM, 0, 0),
+            summons: (Ballot::BOTTOM, 0),
+            next_hand_over: 0,
         };
         this.draw_jitter();
         this
+    }
+
+    /// The least time of silence after which a leader is replaced.
+    pub(crate) fn patience_min(&self) -> Nanos {
+        self.patience_min
+    }
+
+    /// The time of the last input.
+    #[inline]
+    pub(crate) fn now(&self) -> Nanos {
+        self.now
     }
 
     /// Time has passed. It never goes back here, whatever the caller says.
@@ -178,21 +214,91 @@ impl Liveness {
         }
     }
 
-    /// An acceptor has answered a ping; it and its disk are there.
-    pub(crate) fn pong(&mut self, from: NodeId) {
-        match self.pongs.iter_mut().find(|(acceptor, _)| *acceptor == from) {
-            Some((_, at)) => *at = self.now,
-            None => self.pongs.push((from, self.now)),
+    /// The connection to `peer` broke. If that is the leader that is followed, this need not wait
+    /// for the whole patience; but only once for each ballot, and not for long: a link that comes
+    /// and goes must not bring leaders down.
+    pub(crate) fn lost(&mut self, peer: NodeId) {
+        let ballot = self.followed;
+        if ballot.leader != peer || ballot == Ballot::BOTTOM || self.lost.0 == ballot {
+            return;
         }
+        // Longer than between two heartbeats: who else hears that leader goes on saying so.
+        let silence = self.heartbeat + self.heartbeat / 2;
+        let silence = silence.saturating_add(self.draw(silence));
+        self.lost = (ballot, silence, self.now.saturating_add(self.patience_min));
+        self.heard_directly = None;
+    }
+
+    /// The leader of `ballot` asks this one to take over.
+    pub(crate) fn summoned(&mut self, ballot: Ballot) {
+        self.summons = (ballot, self.now.saturating_add(self.patience_min));
+    }
+
+    /// An acceptor has answered a ping; it and its disk are there. `own`: it is on this node.
+    pub(crate) fn pong(&mut self, from: NodeId, own: bool) {
+        note(&mut self.pongs, from, self.now);
+        if own {
+            self.own = Some(self.now);
+        }
+    }
+
+    /// A passive leader was heard.
+    pub(crate) fn neighbour(&mut self, from: NodeId) {
+        note(&mut self.neighbours, from, self.now);
+    }
+
+    /// The acceptors of `config` are asked whether they are there; `me`: the one on this node, if
+    /// it is one of them.
+    pub(crate) fn pings(&mut self, config: &Config, me: NodeId) {
+        match config.acceptor(me) {
+            Some(_) => drop(self.own.get_or_insert(self.now)),
+            None => self.own = None,
+        }
+        self.neighbours.retain(|(leader, _)| config.leads(*leader));
     }
 
     /// Whether a quorum of the configuration's acceptors answers.
     pub(crate) fn connected(&mut self, config: &Config) -> bool {
         self.pongs.retain(|(acceptor, _)| config.acceptor(*acceptor).is_some());
-        let fresh = |at: Nanos| self.now - at <= self.patience_min;
-        let fresh = self.pongs.iter().filter(|(_, at)| fresh(*at)).count();
+        self.answering(config, None)
+    }
+
+    /// Whether the acceptor on this node, or its disk, does not answer, while a quorum of others
+    /// does. Who leads then makes everybody wait for the others' disks, and may hang itself.
+    pub(crate) fn own_disk_hangs(&self, config: &Config, me: NodeId) -> bool {
+        let silent = |at: Nanos| self.now - at > self.patience_min;
+        self.own.is_some_and(silent) && self.answering(config, Some(me))
+    }
+
+    /// Whether a quorum of the acceptors but for `except` answers.
+    fn answering(&self, config: &Config, except: Option<NodeId>) -> bool {
+        let counts = |id: NodeId| Some(id) != except && config.acceptor(id).is_some();
+        let fresh = |(id, at): &&(NodeId, Nanos)| counts(*id) && self.fresh(*at);
         let quorums = config.members.quorums;
-        fresh >= quorums.phase1.max(quorums.phase2) as usize
+        self.pongs.iter().filter(fresh).count() >= quorums.phase1.max(quorums.phase2) as usize
+    }
+
+    #[inline]
+    fn fresh(&self, at: Nanos) -> bool {
+        self.now - at <= self.patience_min
+    }
+
+    /// Whether another leader was there lately: with its acceptor and disk, if it has one.
+    pub(crate) fn is_there(&self, leader: NodeId, config: &Config) -> bool {
+        let acceptor = config.acceptor(leader).is_some();
+        let heard = if acceptor { &self.pongs } else { &self.neighbours };
+        heard.iter().any(|(id, at)| *id == leader && self.fresh(*at))
+    }
+
+    /// Whether another leader may be asked to take over by itself, that is, without an order from
+    /// outside. Not before the last one had its chance; and as every preemption doubles patience,
+    /// two leaders that find each other fitter pass the ballot on ever more rarely.
+    pub(crate) fn may_hand_over(&mut self) -> bool {
+        let may = self.now >= self.next_hand_over;
+        if may {
+            self.next_hand_over = self.now.saturating_add(self.patience);
+        }
+        may
     }
 
     /// The leader that was heard last, directly or not.
@@ -207,7 +313,7 @@ impl Liveness {
     }
 
     /// What it is time for. `may_campaign`: this process is a leader, and passive.
-    pub(crate) fn urges(&mut self, may_campaign: bool, config: &Config) -> Urges {
+    pub(crate) fn urges(&mut self, may_campaign: bool, config: &Config, me: NodeId) -> Urges {
         let heartbeat = self.now >= self.next_heartbeat;
         if heartbeat {
             self.next_heartbeat = self.now + self.heartbeat;
@@ -216,21 +322,47 @@ impl Liveness {
         if resend {
             self.next_resend = self.now + self.resend;
         }
-        let silent = self.now - self.heard_at >= self.patience.saturating_add(self.jitter);
-        let campaign = may_campaign && silent && self.connected(config);
-        if campaign {
-            self.heard_at = self.now;
-            self.draw_jitter();
-        }
+        let campaign = may_campaign && self.campaigns(config, me);
         Urges { heartbeat, resend, campaign }
     }
 
-    /// A new jitter, up to the patience. The numbers come from SplitMix64 (Steele et al. 2014).
+    /// Whether a passive leader has waited long enough, or was asked to take over, and can.
+    pub(crate) fn campaigns(&mut self, config: &Config, me: NodeId) -> bool {
+        let (lost, silence, until) = self.lost;
+        let lost = lost == self.followed && self.heard_directly.is_none() && self.now < until;
+        let patience = if lost { silence } else { self.patience.saturating_add(self.jitter) };
+        let (ballot, until) = self.summons;
+        let summoned = self.now < until && ballot >= self.followed;
+        let silent = self.now - self.heard_at >= patience;
+        let able = (silent || summoned) && self.connected(config);
+        let campaigns = able && !self.own_disk_hangs(config, me);
+        if campaigns {
+            self.heard_at = self.now;
+            self.summons = (Ballot::BOTTOM, 0);
+            self.draw_jitter();
+        }
+        campaigns
+    }
+
+    /// A new jitter, up to the patience.
     fn draw_jitter(&mut self) {
+        self.jitter = self.draw(self.patience);
+    }
+
+    /// A random time up to `longest`. The numbers come from SplitMix64 (Steele et al. 2014).
+    fn draw(&mut self, longest: Nanos) -> Nanos {
         self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.seed;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        self.jitter = (self.patience >> 16).saturating_mul(z >> 48);
+        (longest >> 16).saturating_mul(z >> 48)
+    }
+}
+
+/// Somebody was heard.
+fn note(heard: &mut Vec<(NodeId, Nanos)>, from: NodeId, now: Nanos) {
+    match heard.iter_mut().find(|(id, _)| *id == from) {
+        Some((_, at)) => *at = now,
+        None => heard.push((from, now)),
     }
 }

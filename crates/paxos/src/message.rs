@@ -96,6 +96,67 @@ pub enum Message {
         /// Whether the sender is that leader, and can reach a quorum.
         leading: bool,
     },
+    /// Leader to leader: I lead, and would rather that you did. Campaign now.
+    TakeOver {
+        /// The sender's ballot.
+        ballot: Ballot,
+        /// The sender has given up every lease that it asked for up to this round.
+        round: u64,
+    },
+    /// About leases for reads.
+    Lease(LeaseMessage),
+}
+
+/// What is said about leases (section 4.5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LeaseMessage {
+    /// Leader to acceptor: for so long, please adopt no other leader's ballot.
+    Ask {
+        /// Echoed in the answer. It rises with every question of a leader.
+        round: u64,
+        /// The ballot that the sender leads with.
+        ballot: Ballot,
+        /// For how long, in nanoseconds.
+        length: u64,
+    },
+    /// Acceptor to leader: so be it. Waits for the disk like a vote.
+    Granted {
+        /// Which question this answers.
+        round: u64,
+        /// The ballot of the question, which the acceptor holds.
+        ballot: Ballot,
+        /// For how long, in nanoseconds; not longer than was asked for.
+        length: u64,
+    },
+    /// Leader to acceptor: the leader of this ballot has given up every lease that it asked for
+    /// up to this round.
+    Release {
+        /// The ballot that held the lease.
+        ballot: Ballot,
+        /// The last round that is given up.
+        round: u64,
+    },
+    /// Replica to leader: if you hold a lease, what must a read not miss?
+    Query {
+        /// Echoed in the answer.
+        round: u64,
+    },
+    /// Leader to replica.
+    Reply {
+        /// Which query this answers.
+        round: u64,
+        /// `None` if it holds no lease: ask a quorum.
+        point: Option<ReadPoint>,
+    },
+}
+
+/// What a read must not miss, as the holder of a lease knows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReadPoint {
+    /// No slot above this one has been decided, as far as anybody can know.
+    pub highest: Slot,
+    /// The epoch of the configuration whose acceptors granted the lease.
+    pub epoch: u64,
 }
 
 /// The paper's propose(s, c).
@@ -204,6 +265,12 @@ impl Message {
             Self::Ping { .. } => "ping",
             Self::Pong { .. } => "pong",
             Self::Heartbeat { .. } => "heartbeat",
+            Self::TakeOver { .. } => "take_over",
+            Self::Lease(LeaseMessage::Ask { .. }) => "lease",
+            Self::Lease(LeaseMessage::Granted { .. }) => "granted",
+            Self::Lease(LeaseMessage::Release { .. }) => "release",
+            Self::Lease(LeaseMessage::Query { .. }) => "lease_query",
+            Self::Lease(LeaseMessage::Reply { .. }) => "lease_reply",
         }
     }
 
@@ -213,7 +280,13 @@ impl Message {
         match self {
             Self::P1a { ballot, .. }
             | Self::Decision { ballot, .. }
-            | Self::Heartbeat { ballot, .. } => Some(*ballot),
+            | Self::Heartbeat { ballot, .. }
+            | Self::TakeOver { ballot, .. }
+            | Self::Lease(
+                LeaseMessage::Ask { ballot, .. }
+                | LeaseMessage::Granted { ballot, .. }
+                | LeaseMessage::Release { ballot, .. },
+            ) => Some(*ballot),
             Self::P1b(p1b) => Some(p1b.asked),
             Self::P2a(pvalue) => Some(pvalue.ballot),
             Self::P2b(p2b) => Some(p2b.asked),
@@ -230,7 +303,8 @@ impl Message {
             | Self::SnapshotChunk(_)
             | Self::ReadQuery { .. }
             | Self::ReadReply { .. }
-            | Self::Ping { .. } => None,
+            | Self::Ping { .. }
+            | Self::Lease(LeaseMessage::Query { .. } | LeaseMessage::Reply { .. }) => None,
         }
     }
 
@@ -251,13 +325,21 @@ impl Message {
             Self::P1b(p1b) => Some(p1b.first),
             Self::SnapshotChunk(chunk) => Some(chunk.slot),
             Self::ReadReply { highest, .. } => Some(*highest),
+            Self::Lease(LeaseMessage::Reply { point, .. }) => point.map(|point| point.highest),
             Self::Forward(_)
             | Self::AskSchedule
             | Self::Schedule(_)
             | Self::ReadQuery { .. }
             | Self::Ping { .. }
             | Self::Pong { .. }
-            | Self::Heartbeat { .. } => None,
+            | Self::Heartbeat { .. }
+            | Self::TakeOver { .. }
+            | Self::Lease(
+                LeaseMessage::Ask { .. }
+                | LeaseMessage::Granted { .. }
+                | LeaseMessage::Release { .. }
+                | LeaseMessage::Query { .. },
+            ) => None,
         }
     }
 }

@@ -6,16 +6,20 @@
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
+mod handover;
+
 use crate::{
     acceptor::Acceptor,
     effect::{Effect, Outbox, Record},
     leader::{Event, Leader},
+    lease::{Grants, Held},
     liveness::{Liveness, Time},
-    message::{Message, Progress},
-    reconfig::Schedule,
+    message::{LeaseMessage, Message, Progress},
+    read::Level,
+    reconfig::{Config, Schedule},
     replica::{Replica, StateMachine},
     setup::{ACCEPTOR, LEADER, REPLICA, Roles, Setup},
-    types::{Ballot, Command, NodeId, Slot},
+    types::{Ballot, Command, NodeId, PValue, Slot},
 };
 
 /// Slots after which the leader is told how far the replica on its node is.
@@ -34,10 +38,16 @@ pub struct Node<S> {
     pub(crate) leader: Leader,
     pub(crate) acceptor: Acceptor,
     liveness: Liveness,
-    /// The slot_out that the leader beside the replica was told last.
-    told: Slot,
+    /// What the acceptor has granted.
+    grants: Grants,
+    /// What the leader holds.
+    lease: Held,
+    /// The slot_out at which the leader beside the replica is told again.
+    tell_at: Slot,
     /// Counts pings, over all lives.
     pings: u64,
+    /// Whether the leader led when that was looked at last.
+    leads: bool,
 }
 
 impl<S: StateMachine> Node<S> {
@@ -58,6 +68,7 @@ impl<S: StateMachine> Node<S> {
     ) -> Self {
         let Setup { id, roles, schedule, timing, seed, sessions } = setup;
         out.persist(Record::Started(incarnation));
+        let grants = Grants::new(timing.lease, incarnation == 1);
         Self {
             id,
             roles,
@@ -67,8 +78,11 @@ impl<S: StateMachine> Node<S> {
             leader: Leader::new(id, incarnation, used, schedule),
             acceptor,
             liveness: Liveness::new(timing, seed ^ (u64::from(incarnation) << 32)),
-            told: Slot::FIRST,
+            grants,
+            lease: Held::new(timing.lease),
+            tell_at: Slot::FIRST.plus(TELL_EVERY),
             pings: u64::from(incarnation) << 32,
+            leads: false,
         }
     }
 
@@ -80,9 +94,12 @@ impl<S: StateMachine> Node<S> {
         }
     }
 
-    /// A read-only command with a number of the owner's. False if it cannot be served here.
-    pub fn read(&mut self, id: u64) -> bool {
-        self.roles.replica && self.replica.read(id)
+    /// A read-only command with a number of the owner's. False if it cannot be served here. `now`
+    /// must have been read from the clock after the read had arrived.
+    pub fn read(&mut self, now: Time, id: u64, level: Level) -> bool {
+        self.liveness.pass(now);
+        let level = if self.lease.wanted() { level } else { Level::Linearizable };
+        self.roles.replica && self.replica.read(id, level)
     }
 
     /// A snapshot of everything below `slot` is on disk. The others are told at once: what waits
@@ -94,7 +111,7 @@ impl<S: StateMachine> Node<S> {
     }
 
     /// A message from `from`, as the transport has verified; from this node itself, if it was
-    /// held back for the disk.
+    /// held back for the disk. `now` must have been read from the clock after it had arrived.
     #[inline]
     pub fn step(&mut self, now: Time, from: NodeId, message: Message, out: &mut Outbox) {
         self.liveness.pass(now);
@@ -109,7 +126,7 @@ impl<S: StateMachine> Node<S> {
         if !self.roles.replica {
             return;
         }
-        if self.replica.slot_out() >= self.told.plus(TELL_EVERY) {
+        if self.replica.slot_out() >= self.tell_at {
             self.tell_leader(out);
         }
         if self.replica.idle() {
@@ -127,8 +144,8 @@ impl<S: StateMachine> Node<S> {
     /// no harm.
     pub fn tick(&mut self, now: Time, out: &mut Outbox) {
         self.liveness.pass(now);
-        let may_campaign = self.roles.leader && !self.leader.leading() && self.leader.may_lead();
-        let urges = self.liveness.urges(may_campaign, self.leader.config());
+        self.grants.begin(self.liveness.now());
+        let urges = self.liveness.urges(self.may_campaign(), self.leader.config(), self.id);
         self.tell_leader(out);
         self.note_performed(urges.heartbeat, out);
         if urges.campaign {
@@ -153,7 +170,7 @@ impl<S: StateMachine> Node<S> {
         self.liveness.deadline()
     }
 
-    /// Takes over at once, whoever leads: for a hand-over, and for tests.
+    /// Takes over at once, whoever leads: for the first leader of a cluster, and for tests.
     pub fn campaign(&mut self, out: &mut Outbox) {
         self.tell_leader(out);
         if self.roles.leader {
@@ -185,6 +202,12 @@ impl<S: StateMachine> Node<S> {
         &mut self.replica.state
     }
 
+    /// How far another replica is, as it said last to this one.
+    #[must_use]
+    pub fn progress_of(&self, replica: NodeId) -> Option<Progress> {
+        self.replica.catchup.reports().of(replica)
+    }
+
     /// The replica.
     #[must_use]
     pub fn replica(&self) -> &Replica<S> {
@@ -208,8 +231,10 @@ impl<S: StateMachine> Node<S> {
         if self.mask & concerns(&message) == 0 {
             return;
         }
-        let Self { replica, leader, acceptor, liveness, .. } = self;
+        let Self { replica, leader, acceptor, liveness, grants, .. } = self;
         match message {
+            Message::P1a { ballot, .. } | Message::P2a(PValue { ballot, .. })
+                if grants.bar(liveness.now(), ballot, acceptor.ballot_num()) => {}
             Message::P1a { ballot, first } => {
                 if let Some(p1b) = acceptor.p1a(ballot, first) {
                     p1b.cast(from, |p1b| Message::P1b(Box::new(p1b)), out);
@@ -241,7 +266,7 @@ impl<S: StateMachine> Node<S> {
                 self.note(event, out);
             }
             Message::Pong { held, .. } => {
-                liveness.pong(from);
+                liveness.pong(from, from == self.id);
                 let event = leader.preempted(held);
                 self.note(event, out);
             }
@@ -271,8 +296,34 @@ impl<S: StateMachine> Node<S> {
                 if leading {
                     self.relieve(from, out);
                 }
-                self.heard(ballot, leading, out);
+                self.heard_of(from, ballot, leading, out);
             }
+            Message::TakeOver { ballot, round } => self.take_over(from, ballot, round, out),
+            Message::Lease(message) => self.about_lease(from, message, out),
+        }
+    }
+
+    /// Section 4.5: leases.
+    fn about_lease(&mut self, from: NodeId, message: LeaseMessage, out: &mut Outbox) {
+        let Self { replica, leader, acceptor, grants, lease, .. } = self;
+        let (now, held) = (self.liveness.now(), acceptor.ballot_num());
+        match message {
+            LeaseMessage::Ask { round, ballot, length } => {
+                if let Some(length) = grants.grant(now, (ballot, round), length, held) {
+                    let granted = LeaseMessage::Granted { round, ballot, length };
+                    out.send_when_durable(from, Message::Lease(granted));
+                }
+            }
+            LeaseMessage::Release { ballot, round } => grants.release(ballot, round, held),
+            LeaseMessage::Granted { round, ballot, length } => {
+                lease.grant(from, (ballot, round), length, leader.config());
+            }
+            LeaseMessage::Query { round } => {
+                let holds = lease.holds(now, leader.ballot_num(), leader.config());
+                let point = leader.read_point().filter(|_| holds);
+                out.send(from, Message::Lease(LeaseMessage::Reply { round, point }));
+            }
+            LeaseMessage::Reply { round, point } => replica.lease_reply(from, round, point, out),
         }
     }
 
@@ -312,13 +363,30 @@ impl<S: StateMachine> Node<S> {
         self.note(event, out);
     }
 
+    /// Another leader says who leads, or whom it hears.
+    fn heard_of(&mut self, from: NodeId, ballot: Ballot, leading: bool, out: &mut Outbox) {
+        if !leading {
+            self.liveness.neighbour(from);
+        }
+        self.heard(ballot, leading, out);
+    }
+
+    /// Whether this is a leader, and passive, and slots that may be open are its to command.
+    fn may_campaign(&self) -> bool {
+        self.roles.leader && !self.leader.leading() && self.leader.may_lead()
+    }
+
     /// Tells the leader on this node how far the replica is. Late news cost it memory, and a
-    /// shorter phase 1, so it is told now and then, and before it campaigns.
+    /// shorter phase 1, so it is told now and then, before it campaigns, and when another
+    /// configuration begins.
     fn tell_leader(&mut self, out: &mut Outbox) {
         if self.roles.replica && self.roles.leader {
-            self.told = self.replica.slot_out();
+            let (slot_out, boundary) = (self.replica.slot_out(), self.replica.schedule.boundary());
+            let ahead = Some(boundary).filter(|boundary| *boundary > slot_out);
+            self.tell_at = ahead.into_iter().fold(slot_out.plus(TELL_EVERY), Slot::min);
             out.send(self.id, Message::SlotOut(self.replica.progress()));
             self.settle(out);
+            self.step_down(out);
         }
     }
 
@@ -355,12 +423,29 @@ impl<S: StateMachine> Node<S> {
         for &acceptor in &config.members.acceptors {
             out.send(acceptor, Message::Ping { round: self.pings });
         }
-        if self.leader.active() && self.leader.may_lead() && self.liveness.connected(&config) {
+        self.liveness.pings(&config, self.id);
+        let leads = self.leader.active() && self.leader.may_lead();
+        if leads && self.liveness.own_disk_hangs(&config, self.id) {
+            if self.yield_to_another(&config, out) {
+                return;
+            }
+        }
+        if leads && self.liveness.connected(&config) {
             self.heard(self.leader.ballot_num(), true, out);
             self.announce(true, out);
+            self.ask_for_lease(&config, out);
         } else if !self.leader.leading() && self.liveness.hears() {
             self.announce(false, out);
         }
+        self.step_down(out);
+    }
+
+    fn ask_for_lease(&mut self, config: &Config, out: &mut Outbox) {
+        let (ballot, round) = (self.leader.ballot_num(), self.pings);
+        let length = self.lease.ask(self.liveness.now(), (ballot, round), config);
+        let Some(length) = length else { return };
+        let ask = Message::Lease(LeaseMessage::Ask { round, ballot, length });
+        config.members.acceptors.iter().for_each(|&acceptor| out.send(acceptor, ask.clone()));
     }
 
     fn announce(&self, leading: bool, out: &mut Outbox) {
@@ -398,12 +483,15 @@ fn concerns(message: &Message) -> u8 {
         | Message::P2a(_)
         | Message::Ping { .. }
         | Message::ReadQuery { .. }
-        | Message::Collect(_) => ACCEPTOR,
+        | Message::Collect(_)
+        | Message::Lease(LeaseMessage::Ask { .. } | LeaseMessage::Release { .. }) => ACCEPTOR,
         Message::Propose(_)
         | Message::P1b(_)
         | Message::P2b(_)
         | Message::Pong { .. }
-        | Message::Schedule(_) => LEADER,
+        | Message::Schedule(_)
+        | Message::TakeOver { .. }
+        | Message::Lease(LeaseMessage::Granted { .. } | LeaseMessage::Query { .. }) => LEADER,
         Message::Forward(_)
         | Message::Decision { .. }
         | Message::AskSchedule
@@ -411,7 +499,8 @@ fn concerns(message: &Message) -> u8 {
         | Message::Decisions { .. }
         | Message::FetchSnapshot { .. }
         | Message::SnapshotChunk(_)
-        | Message::ReadReply { .. } => REPLICA,
+        | Message::ReadReply { .. }
+        | Message::Lease(LeaseMessage::Reply { .. }) => REPLICA,
         Message::SlotOut(_) | Message::Heartbeat { .. } => REPLICA | LEADER,
     }
 }

@@ -29,6 +29,17 @@ impl Reports {
         member
     }
 
+    /// What a replica reported last.
+    pub(crate) fn of(&self, replica: NodeId) -> Option<Progress> {
+        self.last.iter().find(|(id, _)| *id == replica).map(|(_, progress)| *progress)
+    }
+
+    /// How far a replica was; the first slot if it has not said.
+    pub(crate) fn slot_out(&self, replica: NodeId) -> Slot {
+        let report = self.last.iter().find(|(id, _)| *id == replica);
+        report.map_or(Slot::FIRST, |(_, progress)| progress.slot_out)
+    }
+
     /// The slot that f + 1 replicas of the configuration have reached, so that one of them outlives
     /// f crashes; all of them, if there are fewer.
     pub(crate) fn reached(&self, config: &Config, of: impl Fn(&Progress) -> Slot) -> Slot {

@@ -8,16 +8,31 @@
 //! What differs from the paper: an acceptor counts collected slots as accepted (E42); and if
 //! another configuration governs slot_out by the time that everything is performed, its acceptors
 //! have to be asked as well (E47).
+//!
+//! Where leases are on, the leader may know as much as a quorum does ([`lease`](crate::lease)).
+//! Then a replica asks it first, and a quorum if it does not answer.
 
 use alloc::{sync::Arc, vec::Vec};
 
 use crate::{
     effect::{Effect, Outbox},
-    message::Message,
+    message::{LeaseMessage, Message, ReadPoint},
     quorum::WaitFor,
     reconfig::{Config, Schedule},
+    replica::{Replica, StateMachine},
     types::{NodeId, Slot},
 };
+
+/// What a read relies on. It sees every update that was answered before, either way.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub enum Level {
+    /// A quorum of acceptors.
+    #[default]
+    Linearizable,
+    /// A leader's lease, and so the clocks, as [`Lease`](crate::Lease) says; a quorum if leases
+    /// are off here, or no leader has one.
+    Lease,
+}
 
 /// Most reads that wait at one time.
 const READS_MAX: usize = 1 << 16;
@@ -27,9 +42,14 @@ const READS_MAX: usize = 1 << 16;
 pub(crate) struct Reads {
     /// Reads that no round covers.
     queued: Vec<u64>,
+    /// Reads about which the leader is to be asked.
+    leased: Vec<u64>,
     round: Option<Round>,
+    question: Option<Question>,
     /// The number of the last round; never used twice, whatever the life of this process.
     number: u64,
+    /// The number of the last question to a leader; likewise.
+    questions: u64,
     /// Reads that wait for slots to be performed.
     waiting: Vec<Confirmed>,
 }
@@ -45,6 +65,15 @@ struct Round {
     late: bool,
 }
 
+/// A question to the leader.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Question {
+    leader: NodeId,
+    reads: Vec<u64>,
+    /// Whether a round of trying again has begun since.
+    late: bool,
+}
+
 /// Reads that may be served once everything up to `highest` has been performed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Confirmed {
@@ -56,16 +85,22 @@ struct Confirmed {
 impl Reads {
     /// For the replica's `incarnation`-th life: answers to questions of earlier lives are stale.
     pub(crate) fn new(incarnation: u32) -> Self {
-        Self { number: u64::from(incarnation) << 32, ..Self::default() }
+        let questions = u64::from(incarnation) << 32;
+        Self { number: u64::from(incarnation) << 32, questions, ..Self::default() }
     }
 
     /// A read that comes after everything that was answered so far. False if there are too many.
-    pub(crate) fn queue(&mut self, id: u64) -> bool {
-        let asking = self.round.as_ref().map_or(0, |round| round.reads.len());
+    fn queue(&mut self, id: u64, level: Level) -> bool {
+        let asking = self.round.as_ref().map_or(0, |round| round.reads.len())
+            + self.question.as_ref().map_or(0, |question| question.reads.len());
         let confirmed: usize = self.waiting.iter().map(|confirmed| confirmed.reads.len()).sum();
-        let room = self.queued.len() + asking + confirmed < READS_MAX;
+        let queued = self.queued.len() + self.leased.len();
+        let room = queued + asking + confirmed < READS_MAX;
         if room {
-            self.queued.push(id);
+            match level {
+                Level::Linearizable => self.queued.push(id),
+                Level::Lease => self.leased.push(id),
+            }
         }
         room
     }
@@ -73,12 +108,30 @@ impl Reads {
     /// Whether no read waits for a round.
     #[inline]
     pub(crate) fn idle(&self) -> bool {
-        self.queued.is_empty()
+        self.queued.is_empty() && self.leased.is_empty()
     }
 
     /// Starts a round for the reads that wait, unless one is under way.
     #[inline]
-    pub(crate) fn start(&mut self, config: &Arc<Config>, out: &mut Outbox) {
+    pub(crate) fn start(&mut self, config: &Arc<Config>, lead: Option<NodeId>, out: &mut Outbox) {
+        if !self.idle() {
+            self.ask_leader(lead, out);
+            self.ask_quorum(config, out);
+        }
+    }
+
+    fn ask_leader(&mut self, lead: Option<NodeId>, out: &mut Outbox) {
+        if self.leased.is_empty() || self.question.is_some() {
+            return;
+        }
+        let reads = core::mem::take(&mut self.leased);
+        let Some(leader) = lead else { return self.queued.extend(reads) };
+        self.questions += 1;
+        self.question = Some(Question { leader, reads, late: false });
+        out.send(leader, Message::Lease(LeaseMessage::Query { round: self.questions }));
+    }
+
+    fn ask_quorum(&mut self, config: &Arc<Config>, out: &mut Outbox) {
         if self.queued.is_empty() || self.round.is_some() {
             return;
         }
@@ -109,6 +162,19 @@ impl Reads {
         }
     }
 
+    /// Case answer of a leader. If it holds no lease, or another leader has taken over from it, a
+    /// quorum has to be asked.
+    fn answer(&mut self, from: NodeId, number: u64, point: Option<ReadPoint>) {
+        let current = |question: &mut Question| number == self.questions && question.leader == from;
+        let Some(Question { reads, .. }) = self.question.take_if(current) else { return };
+        match point {
+            Some(ReadPoint { highest, epoch }) => {
+                self.waiting.push(Confirmed { highest, epoch, reads });
+            }
+            None => self.queued.extend(reads),
+        }
+    }
+
     /// Whether no read waits for slots to be performed.
     #[inline]
     pub(crate) fn settled(&self) -> bool {
@@ -135,12 +201,16 @@ impl Reads {
 
     /// Asks again the acceptors that have not answered; others, if the configuration changed.
     pub(crate) fn retry(&mut self, config: &Arc<Config>, out: &mut Outbox) {
+        let late = |question: &mut Question| core::mem::replace(&mut question.late, true);
+        if let Some(Question { reads, .. }) = self.question.take_if(late) {
+            self.queued.extend(reads);
+        }
         let Some(round) = self.round.as_mut() else { return };
         if round.config.epoch != config.epoch {
             let reads = core::mem::take(&mut round.reads);
             self.queued.extend(reads);
             self.round = None;
-            return self.start(config, out);
+            return self.ask_quorum(config, out);
         }
         if core::mem::replace(&mut round.late, true) {
             for acceptor in round.waitfor.missing(&round.config) {
@@ -153,5 +223,32 @@ impl Reads {
     pub(crate) fn awaits(&self) -> Slot {
         let highest = self.waiting.iter().map(|confirmed| confirmed.highest.next());
         highest.max().unwrap_or(Slot(0))
+    }
+}
+
+impl<S: StateMachine> Replica<S> {
+    /// A read-only command of the owner's number `id` (section 4.5). When its
+    /// [`Effect::ReadReady`] comes, the state contains every update that was answered before.
+    /// False if too many wait, and this one will not be answered.
+    pub fn read(&mut self, id: u64, level: Level) -> bool {
+        self.reads.queue(id, level)
+    }
+
+    /// Case answer to a read query.
+    pub fn read_reply(&mut self, from: NodeId, round: u64, highest: Slot, out: &mut Outbox) {
+        self.reads.reply(from, round, highest);
+        self.reads.ready(self.slot_out, &self.schedule, out);
+    }
+
+    /// Case answer of a leader, about its lease.
+    pub(crate) fn lease_reply(
+        &mut self,
+        from: NodeId,
+        round: u64,
+        point: Option<ReadPoint>,
+        out: &mut Outbox,
+    ) {
+        self.reads.answer(from, round, point);
+        self.reads.ready(self.slot_out, &self.schedule, out);
     }
 }

@@ -191,7 +191,7 @@ impl<S: StateMachine> Replica<S> {
 
     /// The paper's propose(): gives the commands that wait their slots, while WINDOW allows.
     pub fn propose(&mut self, out: &mut Outbox) {
-        self.reads.start(self.schedule.at(self.slot_out), out);
+        self.reads.start(self.schedule.at(self.slot_out), self.lead, out);
         let urgent = core::mem::take(&mut self.urgent);
         if self.lead.is_none() && !urgent {
             return;
@@ -241,19 +241,6 @@ impl<S: StateMachine> Replica<S> {
     #[inline]
     pub fn follow(&mut self, leader: NodeId) {
         self.lead = Some(leader);
-    }
-
-    /// A read-only command of the owner's number `id` (section 4.5). When its
-    /// [`Effect::ReadReady`] comes, the state contains every update that was answered before.
-    /// False if too many wait, and this one will not be answered.
-    pub fn read(&mut self, id: u64) -> bool {
-        self.reads.queue(id)
-    }
-
-    /// Case answer to a read query.
-    pub fn read_reply(&mut self, from: NodeId, round: u64, highest: Slot, out: &mut Outbox) {
-        self.reads.reply(from, round, highest);
-        self.reads.ready(self.slot_out, &self.schedule, out);
     }
 
     /// How far this replica is.

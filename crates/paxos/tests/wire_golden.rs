@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf, sync::Arc};
 use synod_paxos::{
     Ballot, ClientId, Command, Decree, InvalidSnapshot, Members, Message, NodeId, Op, Outbox,
     PValue, Payload, Quorums, Reconfiguration, Record, Schedule, Slot, StateMachine,
-    message::{P1b, P2b, Progress, Propose, SnapshotChunk, Vote},
+    message::{LeaseMessage, P1b, P2b, Progress, Propose, ReadPoint, SnapshotChunk, Vote},
     replica::Replica,
     wire::{self, DecodeError},
 };
@@ -83,6 +83,8 @@ fn messages() -> Vec<Message> {
     };
     let p2b = |vote| Message::P2b(P2b { slot: Slot(5), asked: BALLOT, vote });
     let decision = |decree| Message::Decision { slot: Slot(5), ballot: BALLOT, decree };
+    let lease = Message::Lease;
+    let point = ReadPoint { highest: Slot(8), epoch: 1 };
     let propose = |replica| Propose { slot: Slot(5), decree: decree.clone(), epoch: 2, replica };
     vec![
         Message::Forward(decree.clone()),
@@ -120,6 +122,14 @@ fn messages() -> Vec<Message> {
         Message::Pong { round: (1 << 32) + 4, held: HIGHER },
         Message::Heartbeat { ballot: BALLOT, leading: true },
         Message::Heartbeat { ballot: HIGHER, leading: false },
+        Message::TakeOver { ballot: BALLOT, round: 0 },
+        Message::TakeOver { ballot: BALLOT, round: (1 << 32) + 4 },
+        lease(LeaseMessage::Ask { round: (1 << 32) + 4, ballot: BALLOT, length: 100_000_000 }),
+        lease(LeaseMessage::Granted { round: (1 << 32) + 4, ballot: BALLOT, length: 50_000_000 }),
+        lease(LeaseMessage::Release { ballot: BALLOT, round: (1 << 32) + 4 }),
+        lease(LeaseMessage::Query { round: (2 << 32) + 7 }),
+        lease(LeaseMessage::Reply { round: (2 << 32) + 7, point: None }),
+        lease(LeaseMessage::Reply { round: (2 << 32) + 7, point: Some(point) }),
     ]
 }
 
@@ -146,10 +156,16 @@ fn kind(message: &Message) -> u8 {
         Message::Ping { .. } => 17,
         Message::Pong { .. } => 18,
         Message::Heartbeat { .. } => 19,
+        Message::TakeOver { .. } => 20,
+        Message::Lease(LeaseMessage::Ask { .. }) => 21,
+        Message::Lease(LeaseMessage::Granted { .. }) => 22,
+        Message::Lease(LeaseMessage::Release { .. }) => 23,
+        Message::Lease(LeaseMessage::Query { .. }) => 24,
+        Message::Lease(LeaseMessage::Reply { .. }) => 25,
     }
 }
 
-const KINDS: u8 = 20;
+const KINDS: u8 = 26;
 
 fn records() -> Vec<Record> {
     vec![

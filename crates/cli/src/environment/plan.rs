@@ -195,6 +195,7 @@ fn liveness(timing: &super::description::Timing) -> Result<Timing, Complaint> {
         resend: milliseconds("resend_ms", &timing.resend_ms, 0.5)?,
         patience_min: milliseconds("patience_min_ms", &timing.patience_min_ms, 1.0)?,
         patience_max: milliseconds("patience_max_ms", &timing.patience_max_ms, 1.0)?,
+        lease: None,
     };
     let least = checked.patience_min;
     if least < 2 * checked.heartbeat {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     effect::Record,
-    message::{Message, P1b, P2b, Progress, Propose, SnapshotChunk, Vote},
+    message::{LeaseMessage, Message, P1b, P2b, Progress, Propose, ReadPoint, SnapshotChunk, Vote},
     reconfig::{Config, Members, Quorums, Reconfiguration, Schedule, WINDOW_MAX},
     session::Session,
     types::{Ballot, ClientId, Command, Decree, NodeId, Op, PValue, Payload, Slot},
@@ -39,6 +39,7 @@ fields! {
     P1b { asked, held, first, rest, gc_slot, accepted }
     P2b { slot, asked, vote }
     Progress { slot_out, durable, epoch }
+    ReadPoint { highest, epoch }
     SnapshotChunk { slot, checksum, total, offset, bytes }
     Quorums { phase1, phase2 }
     Reconfiguration { replaces, members }
@@ -234,6 +235,17 @@ kinds!(Message {
     18 => Self::Pong { round, held }, [round, held], Self::Pong { round, held };
     19 => Self::Heartbeat { ballot, leading }, [ballot, leading],
         Self::Heartbeat { ballot, leading };
+    20 => Self::TakeOver { ballot, round }, [ballot, round], Self::TakeOver { ballot, round };
+    21 => Self::Lease(LeaseMessage::Ask { round, ballot, length }), [round, ballot, length],
+        Self::Lease(LeaseMessage::Ask { round, ballot, length });
+    22 => Self::Lease(LeaseMessage::Granted { round, ballot, length }), [round, ballot, length],
+        Self::Lease(LeaseMessage::Granted { round, ballot, length });
+    23 => Self::Lease(LeaseMessage::Release { ballot, round }), [ballot, round],
+        Self::Lease(LeaseMessage::Release { ballot, round });
+    24 => Self::Lease(LeaseMessage::Query { round }), [round],
+        Self::Lease(LeaseMessage::Query { round });
+    25 => Self::Lease(LeaseMessage::Reply { round, point }), [round, point],
+        Self::Lease(LeaseMessage::Reply { round, point });
 });
 
 kinds!(Record {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use synod_paxos::{
-    Effect, Message, Node, NodeId, Outbox, Outcome, Response, Roles, Schedule, Setup, Slot,
+    Effect, Level, Message, Node, NodeId, Outbox, Outcome, Response, Roles, Schedule, Setup, Slot,
     message::SnapshotChunk,
     shelf::{self, Shelf},
     wire,
@@ -451,7 +451,9 @@ impl World {
         let read = self.next_read;
         self.note(|| format!("{id} read {read}"));
         self.happen(&Event::ReadBegins { id: read })?;
-        self.call(id, |node, _, _| assert!(node.read(read), "few reads wait"))
+        self.call(id, |node, now, _| {
+            assert!(node.read(now, read, Level::Linearizable), "few reads wait");
+        })
     }
 
     fn receive(&mut self, response: Response) -> Judged {

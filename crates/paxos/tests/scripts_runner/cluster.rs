@@ -9,7 +9,7 @@ use std::{
 };
 
 use synod_paxos::{
-    Client, ClientId, Command, Effect, Envelope, Message, Node, NodeId, Op, Outbox, Outcome,
+    Client, ClientId, Command, Effect, Envelope, Level, Message, Node, NodeId, Op, Outbox, Outcome,
     Reconfigured, Record, Response, Roles, Schedule, Setup, Slot,
     message::SnapshotChunk,
     shelf::{self, Shelf},
@@ -262,8 +262,8 @@ impl Cluster {
     }
 
     pub(crate) fn read(&mut self, id: u32, read: u64) -> Done {
-        let taken = self.turn(id, |node, _, out| {
-            let taken = node.read(read);
+        let taken = self.turn(id, |node, now, out| {
+            let taken = node.read(now, read, Level::Linearizable);
             node.flush(out);
             taken
         })?;
