@@ -1,0 +1,74 @@
+//! The same on a real disk.
+
+use std::io::{Read as _, Write as _};
+
+use synod_paxos::{Record, Slot};
+use synod_storage::{Directory, OpenError};
+
+use crate::model::{self, Sum, accepted};
+
+#[test]
+fn a_real_directory_keeps_what_was_synced() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Directory::new(folder.path().join("a/b")).unwrap();
+    let mut all = Vec::new();
+    for life in 1..=5 {
+        let (mut store, replayed, records) = model::recover(&disk).unwrap();
+        assert_eq!(store.is_new(), life == 1);
+        assert_eq!(replayed.torn, None);
+        assert_eq!(Sum::of(&records), Sum::of(&all));
+        let mut batch = vec![Record::Started(life)];
+        batch.extend((1..20).map(|slot| accepted(1, u64::from(life) * 20 + slot, 300)));
+        store.append(&batch);
+        store.sync().unwrap();
+        all.extend(batch);
+        let collected = [Record::Collected(Slot(u64::from(life) * 20))];
+        store.append(&collected);
+        all.extend(collected);
+        if life % 2 == 0 {
+            store.close().unwrap();
+        } else {
+            while store.prepare().unwrap() {}
+            store.sync().unwrap();
+        }
+    }
+    let files = std::fs::read_dir(disk.path()).unwrap().count();
+    assert!(files < 12, "old segments are used again or removed: {files} files");
+}
+
+#[test]
+fn a_real_directory_is_for_one_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Directory::new(folder.path()).unwrap();
+    let first = model::open(&disk).unwrap();
+    assert!(matches!(model::open(&disk), Err(OpenError::Locked)));
+    drop(first);
+    model::open(&disk).unwrap();
+}
+
+#[test]
+fn a_real_directory_keeps_snapshots() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Directory::new(folder.path()).unwrap();
+    let store = model::open(&disk).unwrap();
+    let snapshots = store.snapshots();
+    assert_eq!(snapshots.newest().unwrap(), None);
+    let state: Vec<u8> = (0..1_000_000_u32).map(|at| (at / 3) as u8).collect();
+    for slot in [5, 9] {
+        let mut writer = snapshots.create(Slot(slot)).unwrap();
+        writer.write_all(&state).unwrap();
+        let info = writer.finish().unwrap();
+        assert_eq!(snapshots.newest().unwrap(), Some(info));
+    }
+    assert!(snapshots.open(Slot(5)).is_err(), "the older one is gone");
+    drop(snapshots.create(Slot(11)).unwrap());
+    let mut reader = snapshots.open(Slot(9)).unwrap();
+    assert_eq!(reader.payload(), 1_000_000);
+    let mut read = Vec::new();
+    reader.read_to_end(&mut read).unwrap();
+    assert!(read == state);
+    let left = std::fs::read_dir(folder.path()).unwrap();
+    let left = left
+        .filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|end| end == "tmp"));
+    assert_eq!(left.count(), 0, "what is not finished leaves nothing");
+}

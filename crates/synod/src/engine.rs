@@ -1,0 +1,559 @@
+//! The event loop without a loop: what a node does with each thing that happens.
+//!
+//! It has no socket, no thread, no file and no clock. Whoever owns it hands it one event at a time
+//! and carries out what it asks of its [`Host`]: in production the loop over sockets, in a
+//! simulation one that has all of these made up.
+//!
+//! ```text
+//!  peers ----message----> +--------+ ----send----> peers
+//!  clients -----ask-----> | engine | ----tell----> clients
+//!  log ------synced-----> |        | ---append---> log
+//!  worker ---finished---> +--------+ ---start----> worker (snapshots)
+//! ```
+//!
+//! After everything that has arrived was handed over, [`Engine::flush`] proposes what has piled
+//! up, as one batch, and lets the effects out.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+use synod_paxos::{
+    Client as Session, ClientId, Command, Effect, Message, Node, NodeId, Op, Outbox, Outcome,
+    Record, Response, Schedule, Setup, Slot, Level as Confirmed,
+};
+
+use crate::{
+    error::StopReason,
+    machine::{Machine, Restore, Snapshot},
+    metrics::Metrics,
+    protocol::{Level, Refused, Tell},
+    system::{Head, Replicated},
+};
+
+mod lives;
+mod snapshots;
+
+pub use lives::Stranger;
+use lives::Lives;
+use snapshots::Saving;
+
+/// Where an answer goes: a connection, or a client in this process. Numbered by the host.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Port(pub u64);
+
+/// The engine's own port: commands that the node itself sends.
+const OWN: Port = Port(u64::MAX);
+
+/// How long a leader waits before it says once more who has started.
+const ARRIVAL_RETRY: Duration = Duration::from_millis(500);
+
+/// What an engine asks of its owner. Nothing here may fail or block: what cannot be sent is
+/// dropped, as on any network; what cannot be written is reported later.
+pub trait Host<M> {
+    /// Sends to another node, at once.
+    fn send(&mut self, to: NodeId, message: &Message);
+    /// Appends to the log. [`Engine::synced`] says when it is on disk.
+    fn append(&mut self, record: Record);
+    /// Answers a client.
+    fn tell(&mut self, port: Port, tell: &Tell<'_>);
+    /// Does something that takes long, elsewhere. [`Engine::finished`] says what became of it.
+    fn start(&mut self, job: Job<M>);
+    /// Stops the node for good. The engine is not to be used any more.
+    fn stop(&mut self, reason: StopReason);
+    /// What is counted.
+    fn metrics(&mut self) -> &mut Metrics;
+}
+
+/// Work on snapshots, which takes long. Each is answered by one [`Finished`].
+pub enum Job<M> {
+    /// Write a snapshot of everything below `slot`.
+    Save {
+        /// The snapshot's slot_out.
+        slot: Slot,
+        /// Writes its bytes.
+        picture: Snapshot,
+    },
+    /// Read a part of the newest snapshot for a peer, and send it.
+    Serve {
+        /// Who asks.
+        to: NodeId,
+        /// For which snapshot.
+        slot: Slot,
+        /// From which byte on.
+        offset: u64,
+        /// A snapshot below this slot is of no use.
+        at_least: Slot,
+    },
+    /// Keep a part of a peer's snapshot; the last one makes it whole.
+    Keep {
+        /// The part.
+        chunk: Box<synod_paxos::message::SnapshotChunk>,
+        /// With the last part: how to read the machine's state.
+        restore: Option<Restore<M>>,
+    },
+}
+
+/// What became of a [`Job`].
+pub enum Finished<M> {
+    /// A snapshot is on disk, or not: then it is tried again later.
+    Saved {
+        /// Its slot_out.
+        slot: Result<Slot, std::io::Error>,
+        /// Its length.
+        bytes: u64,
+    },
+    /// A peer was served, or there is no snapshot that would help it.
+    Served(bool),
+    /// A part was kept; nothing to do.
+    Kept,
+    /// A peer's snapshot is whole and on disk: its head, and the machine in its state.
+    Restored(Box<(Head, M)>),
+    /// A peer's snapshot could not be kept or read.
+    NotRestored(std::io::Error),
+}
+
+/// What an engine starts from.
+pub struct Boot<M> {
+    /// Who and what it is.
+    pub setup: Setup,
+    /// Drawn when its disk was formatted.
+    pub birth: u64,
+    /// Where it can be reached.
+    pub address: String,
+    /// The number of the last record in its log.
+    pub sequence: u64,
+    /// The state, and what came with it if it is from a snapshot.
+    pub machine: M,
+    /// The head of the snapshot that `machine` was made from.
+    pub head: Option<Head>,
+    /// The log; `None` if this is the first life.
+    pub records: Option<Vec<Record>>,
+    /// The snapshot's length in bytes, if there is one.
+    pub snapshot_bytes: u64,
+    /// Bytes of commands after which a snapshot is made, unless the last one was longer.
+    pub snapshot_every: u64,
+}
+
+/// One node.
+pub struct Engine<M: Machine> {
+    node: Node<Replicated<M>>,
+    out: Outbox,
+    effects: Vec<Effect>,
+    now: Duration,
+    /// Records appended in this life, and how many of them are on disk.
+    appended: u64,
+    synced: u64,
+    /// As many records as what is sent now has to wait for.
+    awaited: u64,
+    /// The number of the last record of earlier lives.
+    before: u64,
+    /// Messages that wait for as many records to be on disk.
+    held: VecDeque<(u64, NodeId, Message)>,
+    /// Whom to answer.
+    ports: HashMap<ClientId, Port>,
+    /// The client that was answered last, who is often the next.
+    recent: Option<(ClientId, Port)>,
+    reads: Reads,
+    answer: Vec<u8>,
+    /// No room on disk: new commands are refused.
+    disk_full: bool,
+    saving: Saving,
+    /// The machine makes its state durable itself.
+    durable_by_itself: bool,
+    lives: Lives,
+    /// Drawn when this node's disk was formatted.
+    birth: u64,
+    arrivals: Arrivals,
+}
+
+/// The reads that wait, by number.
+#[derive(Default)]
+struct Reads {
+    first: u64,
+    waiting: VecDeque<Option<Waiting>>,
+}
+
+struct Waiting {
+    port: Port,
+    id: u64,
+    query: Vec<u8>,
+}
+
+/// The commands by which a leader says which nodes have started.
+struct Arrivals {
+    session: Session,
+    next: Duration,
+}
+
+impl<M: Machine> Engine<M> {
+    /// Starts a node. Whatever is appended to `host` must be on disk before the first event.
+    ///
+    /// # Errors
+    /// When it must not run from what it was given.
+    pub fn start(boot: Boot<M>, host: &mut impl Host<M>) -> Result<Self, StopReason> {
+        let Boot { setup, birth, address, sequence, machine, head, records, .. } = boot;
+        let durable_by_itself = machine.committed().is_some();
+        let mut out = Outbox::new(setup.id);
+        let (frame, preamble) = match head {
+            Some(Head { frame, preamble }) => (Some(frame), preamble),
+            None => (None, crate::system::Preamble::default()),
+        };
+        let (id, seed) = (setup.id, setup.seed);
+        let state = Replicated::new(machine, preamble);
+        let node = match records {
+            Some(records) => Node::recover(setup, frame.as_deref(), state, records, &mut out)?,
+            None => Node::format(setup, state, &mut out),
+        };
+        let me = Stranger { node: id, birth, incarnation: node.incarnation(), sequence };
+        let mut lives = Lives::default();
+        lives.met_self(me, address);
+        let mut engine = Self {
+            out,
+            effects: Vec::new(),
+            now: Duration::ZERO,
+            appended: 0,
+            synced: 0,
+            awaited: 0,
+            before: sequence,
+            held: VecDeque::new(),
+            ports: HashMap::new(),
+            recent: None,
+            reads: Reads::default(),
+            answer: Vec::new(),
+            disk_full: false,
+            durable_by_itself,
+            saving: Saving::new(boot.snapshot_every, boot.snapshot_bytes, node.replica()),
+            lives,
+            birth,
+            arrivals: Arrivals {
+                session: Session::new(ClientId { born: node.replica().slot_out(), number: seed }),
+                next: Duration::ZERO,
+            },
+            node,
+        };
+        engine.let_out(host);
+        Ok(engine)
+    }
+
+    /// A message from another node.
+    #[inline]
+    pub fn message(&mut self, now: Duration, from: NodeId, message: Message) {
+        self.now = now;
+        self.node.step(now, from, message, &mut self.out);
+    }
+
+    /// From now on, answers to `client` go to `port`.
+    pub fn bind(&mut self, client: ClientId, port: Port) {
+        self.ports.insert(client, port);
+        self.recent = Some((client, port));
+    }
+
+    /// `client` has left.
+    pub fn unbind(&mut self, client: ClientId, port: Port) {
+        if self.ports.get(&client) == Some(&port) {
+            self.ports.remove(&client);
+            self.recent = None;
+        }
+    }
+
+    /// A client's command.
+    #[inline]
+    pub fn command(&mut self, port: Port, command: Command, host: &mut impl Host<M>) {
+        host.metrics().requests += 1;
+        let refused = if !self.replicates() {
+            Some(Refused::NoReplica)
+        } else if self.disk_full && matches!(command.op, Op::Apply(_)) {
+            Some(Refused::DiskFull)
+        } else {
+            None
+        };
+        if let Some(why) = refused {
+            host.metrics().refused += 1;
+            return host.tell(port, &Tell::Refused { cid: command.cid, why });
+        }
+        if self.recent != Some((command.client, port)) {
+            self.bind(command.client, port);
+        }
+        self.node.request(command, &mut self.out);
+    }
+
+    /// A client's query.
+    pub fn read(
+        &mut self,
+        port: Port,
+        id: u64,
+        level: Level,
+        query: &[u8],
+        host: &mut impl Host<M>,
+    ) {
+        let confirmed = match level {
+            Level::Local if self.replicates() => {
+                return self.answer(Waiting { port, id, query: query.into() }, host);
+            }
+            Level::Linearizable | Level::Local => Confirmed::Linearizable,
+            Level::Lease => Confirmed::Lease,
+        };
+        let number = self.reads.first + self.reads.waiting.len() as u64;
+        let replica = self.replicates();
+        if !replica || !self.node.read(self.now, number, confirmed) {
+            let why = if replica { Refused::Busy } else { Refused::NoReplica };
+            host.metrics().refused += 1;
+            return host.tell(port, &Tell::ReadRefused { id, why });
+        }
+        self.reads.waiting.push_back(Some(Waiting { port, id, query: query.into() }));
+    }
+
+    /// As many records of this life as `count` says are on disk.
+    pub fn synced(&mut self, now: Duration, count: u64) {
+        self.now = now;
+        self.synced = self.synced.max(count.min(self.appended));
+    }
+
+    /// The disk is full, or not any more.
+    pub fn disk_full(&mut self, full: bool) {
+        self.disk_full = full;
+    }
+
+    /// The connection with a node broke.
+    pub fn lost(&mut self, now: Duration, peer: NodeId) {
+        self.now = now;
+        self.node.lost(peer);
+    }
+
+    /// Does what it is time for. To be called when [`Engine::deadline`] is reached.
+    pub fn tick(&mut self, now: Duration, host: &mut impl Host<M>) {
+        self.now = now;
+        self.node.tick(now, &mut self.out);
+        self.arrive(host);
+        self.save_if_due(false, host);
+    }
+
+    /// When [`Engine::tick`] is due.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        self.node.deadline()
+    }
+
+    /// Proposes what has piled up, and lets everything out that may leave. To be called when
+    /// everything that has arrived was handed over.
+    #[inline]
+    pub fn flush(&mut self, now: Duration, host: &mut impl Host<M>) {
+        self.now = now;
+        self.node.flush(&mut self.out);
+        self.let_out(host);
+    }
+
+    /// Leads no longer: hands over to `to`, or to the fittest. Returns who is asked to lead.
+    pub fn hand_over(&mut self, to: Option<NodeId>) -> Option<NodeId> {
+        self.node.hand_over(to, &mut self.out)
+    }
+
+    /// The number of the last record that is on disk, counted over all lives.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.before + self.synced
+    }
+
+    /// The next slot to perform.
+    #[must_use]
+    pub fn slot_out(&self) -> Slot {
+        self.node.replica().slot_out()
+    }
+
+    /// Who leads, as far as this node knows.
+    #[must_use]
+    pub fn leader(&self) -> Option<NodeId> {
+        self.node.replica().lead()
+    }
+
+    /// Who this is.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.node.id()
+    }
+
+    /// Which life this is.
+    #[must_use]
+    pub fn incarnation(&self) -> u32 {
+        self.node.incarnation()
+    }
+
+    /// The configurations known here.
+    #[must_use]
+    pub fn schedule(&self) -> &Schedule {
+        self.node.replica().schedule()
+    }
+
+    /// The protocol's state.
+    pub(crate) fn node(&self) -> &Node<Replicated<M>> {
+        &self.node
+    }
+
+    /// Whether commands are refused for want of room.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        self.disk_full
+    }
+
+    /// Where nodes are, as the log says.
+    pub(crate) fn system(&self) -> &std::sync::Arc<crate::system::System> {
+        &self.node.replica().state().system
+    }
+
+    /// Carries out effects until there are none.
+    fn let_out(&mut self, host: &mut impl Host<M>) {
+        loop {
+            self.release(host);
+            if self.out.is_empty() {
+                return;
+            }
+            let mut effects = std::mem::take(&mut self.effects);
+            self.out.swap(&mut effects);
+            for effect in effects.drain(..) {
+                self.carry_out(effect, host);
+            }
+            self.effects = effects;
+        }
+    }
+
+    #[inline]
+    fn carry_out(&mut self, effect: Effect, host: &mut impl Host<M>) {
+        match effect {
+            Effect::Persist(record) => {
+                self.appended += 1;
+                if !record.can_wait() {
+                    self.awaited = self.appended;
+                }
+                self.saving.note(&record);
+                host.append(record);
+            }
+            Effect::Send(to, message) => host.send(to, &message),
+            Effect::SendWhenDurable(to, message) => {
+                self.held.push_back((self.awaited, to, message));
+            }
+            Effect::Respond(response) => self.respond(response, host),
+            Effect::ReadReady(number) => {
+                if let Some(waiting) = self.reads.take(number) {
+                    self.answer(waiting, host);
+                }
+            }
+            Effect::Retired(config) => {
+                tracing::info!(epoch = config.epoch, "configuration retired");
+            }
+            Effect::ServeSnapshot { to, slot, offset } => {
+                let at_least = self.node.replica().collected();
+                host.start(Job::Serve { to, slot, offset, at_least });
+            }
+            Effect::KeepChunk { chunk, complete } => {
+                let restore = complete.then(|| self.node.replica().state().machine.restore());
+                host.start(Job::Keep { chunk, restore });
+            }
+        }
+    }
+
+    /// Sends what has waited for the disk long enough.
+    fn release(&mut self, host: &mut impl Host<M>) {
+        while self.held.front().is_some_and(|(after, ..)| *after <= self.synced) {
+            let Some((_, to, message)) = self.held.pop_front() else { return };
+            if to == self.node.id() {
+                self.node.step(self.now, to, message, &mut self.out);
+            } else {
+                host.send(to, &message);
+            }
+        }
+    }
+
+    #[inline]
+    fn respond(&mut self, response: Response, host: &mut impl Host<M>) {
+        let Response { client, cid, outcome } = response;
+        let port = match self.recent {
+            Some((recent, port)) if recent == client => port,
+            Some(_) | None => match self.ports.get(&client) {
+                Some(&port) => {
+                    self.recent = Some((client, port));
+                    port
+                }
+                None => return, // It has left; it will ask again, here or elsewhere.
+            },
+        };
+        if port == OWN {
+            return self.arrivals.respond(cid, &outcome, self.node.replica().slot_out());
+        }
+        host.metrics().responses += 1;
+        match outcome {
+            Outcome::Done(reply) => host.tell(port, &Tell::Done { cid, reply: reply.as_slice() }),
+            Outcome::Busy => {
+                host.metrics().refused += 1;
+                host.tell(port, &Tell::Refused { cid, why: Refused::Busy });
+            }
+            Outcome::Expired => host.tell(port, &Tell::Expired { cid }),
+        }
+    }
+
+    fn answer(&mut self, waiting: Waiting, host: &mut impl Host<M>) {
+        let Waiting { port, id, query } = waiting;
+        self.answer.clear();
+        self.node.replica().state().machine.query(&query, &mut self.answer);
+        host.metrics().reads += 1;
+        host.tell(port, &Tell::Answer { id, answer: &self.answer });
+    }
+
+    /// Says which nodes have started, if this one leads; and stops the node if the log says that
+    /// its disk is not the one that it once had.
+    fn arrive(&mut self, host: &mut impl Host<M>) {
+        let (me, system) = (self.node.id(), self.node.replica().state().system.clone());
+        if system.lives.get(&me.0).is_some_and(|known| known.birth != self.birth) {
+            return host.stop(StopReason::Wiped { node: me.0 });
+        }
+        if self.leader() != Some(me) || self.now < self.arrivals.next {
+            return;
+        }
+        let session = &mut self.arrivals.session;
+        if session.in_flight() == 0 {
+            for news in self.lives.news(&system) {
+                session.request(Op::Apply(news.op()));
+            }
+        }
+        let commands: Vec<Command> = session.retry().collect();
+        if commands.is_empty() {
+            return;
+        }
+        self.arrivals.next = self.now + ARRIVAL_RETRY;
+        self.bind(self.arrivals.session.id(), OWN);
+        for command in commands {
+            self.node.request(command, &mut self.out);
+        }
+    }
+
+    /// Whether this node keeps the state, in some configuration that it knows.
+    fn replicates(&self) -> bool {
+        self.node.replica().schedule().replicates(self.node.id())
+    }
+}
+
+impl Arrivals {
+    fn respond(&mut self, cid: u64, outcome: &Outcome, slot_out: Slot) {
+        match outcome {
+            Outcome::Done(_) => drop(self.session.response(cid)),
+            Outcome::Busy => {}
+            Outcome::Expired => {
+                // The replica was behind when it started. Saying it twice does no harm.
+                let number = self.session.id().number.wrapping_add(1);
+                self.session = Session::new(ClientId { born: slot_out, number });
+            }
+        }
+    }
+}
+
+impl Reads {
+    fn take(&mut self, number: u64) -> Option<Waiting> {
+        let place = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        let waiting = self.waiting.get_mut(place)?.take();
+        while let Some(None) = self.waiting.front() {
+            self.waiting.pop_front();
+            self.first += 1;
+        }
+        waiting
+    }
+}

@@ -1,0 +1,145 @@
+//! Whether a node is who it says it is, with the disk that it had when it was seen last.
+//!
+//! A node whose disk was wiped, or replaced by an older copy, has forgotten promises and must not
+//! vote (trap E14). It cannot know; the others can. Each remembers of every node which disk it
+//! has, which life it is in, and how much of its log was on disk when it last said anything.
+
+use std::collections::HashMap;
+
+use synod_paxos::NodeId;
+
+use crate::{
+    machine::Machine,
+    system::{Life, System, SystemCommand},
+    transport::handshake::Refusal,
+};
+
+use super::Engine;
+
+/// A node that introduces itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stranger {
+    /// Who it is.
+    pub node: NodeId,
+    /// Drawn when its disk was formatted.
+    pub birth: u64,
+    /// Which life it is in.
+    pub incarnation: u32,
+    /// The number of the last record in its log.
+    pub sequence: u64,
+}
+
+/// What was seen of the others.
+#[derive(Default)]
+pub(super) struct Lives {
+    seen: HashMap<NodeId, Stranger>,
+    /// Where they said that they are.
+    addresses: HashMap<NodeId, String>,
+}
+
+impl Lives {
+    fn vet(&mut self, system: &System, stranger: Stranger) -> Result<(), Refusal> {
+        let Stranger { node, birth, incarnation, sequence } = stranger;
+        let told = system.lives.get(&node.0).map(|&Life { birth, incarnation }| Stranger {
+            node,
+            birth,
+            incarnation,
+            sequence: 0,
+        });
+        let seen = self.seen.get(&node).copied();
+        for known in told.into_iter().chain(seen) {
+            if known.birth != birth {
+                return Err(Refusal::Amnesia { node, known_birth: known.birth });
+            }
+            if known.incarnation > incarnation {
+                return Err(Refusal::Duplicate { node, incarnation: known.incarnation });
+            }
+            if known.sequence > sequence {
+                let (known, claimed) = (known.sequence, sequence);
+                return Err(Refusal::Rollback { node, known, claimed });
+            }
+        }
+        self.seen.insert(node, stranger);
+        Ok(())
+    }
+
+    /// This node itself.
+    pub(super) fn met_self(&mut self, me: Stranger, address: String) {
+        self.seen.insert(me.node, me);
+        self.addresses.insert(me.node, address);
+    }
+
+    /// What was seen here and is not in the log: to be proposed by the node that leads.
+    pub(super) fn news(&self, system: &System) -> Vec<SystemCommand> {
+        let new = |stranger: &&Stranger| {
+            let known = system.lives.get(&stranger.node.0);
+            known.is_none_or(|known| {
+                known.birth == stranger.birth && known.incarnation < stranger.incarnation
+            })
+        };
+        let arrived = |stranger: &Stranger| {
+            let Stranger { node, birth, incarnation, .. } = *stranger;
+            let address = self.addresses.get(&node).cloned().unwrap_or_default();
+            SystemCommand::Arrived(node.0, Life { birth, incarnation }, address)
+        };
+        self.seen.values().filter(new).map(arrived).collect()
+    }
+}
+
+impl<M: Machine> Engine<M> {
+    /// A node introduces itself. To be called before any message of it is handed over.
+    ///
+    /// # Errors
+    /// When it must not take part.
+    pub fn vet(&mut self, stranger: Stranger, address: &str) -> Result<(), Refusal> {
+        self.lives.vet(&self.node.replica().state().system, stranger)?;
+        self.lives.addresses.insert(stranger.node, address.to_owned());
+        Ok(())
+    }
+
+    /// A node that was let in says how much of its log is on disk. False if another life of it
+    /// has been let in since: then it must not be listened to.
+    #[inline]
+    pub fn still(&mut self, node: NodeId, incarnation: u32, sequence: u64) -> bool {
+        match self.lives.seen.get_mut(&node) {
+            Some(seen) if seen.incarnation == incarnation => {
+                seen.sequence = seen.sequence.max(sequence);
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stranger(birth: u64, incarnation: u32, sequence: u64) -> Stranger {
+        Stranger { node: NodeId(1), birth, incarnation, sequence }
+    }
+
+    #[test]
+    fn whoever_has_lost_something_is_not_let_in() {
+        let (mut lives, system) = (Lives::default(), System::default());
+        assert_eq!(lives.vet(&system, stranger(7, 2, 100)), Ok(()));
+        assert_eq!(lives.vet(&system, stranger(7, 2, 100)), Ok(()));
+        assert_eq!(lives.vet(&system, stranger(7, 3, 150)), Ok(()));
+        let older = lives.vet(&system, stranger(7, 3, 149));
+        assert!(matches!(older, Err(Refusal::Rollback { known: 150, claimed: 149, .. })));
+        let before = lives.vet(&system, stranger(7, 2, 200));
+        assert!(matches!(before, Err(Refusal::Duplicate { incarnation: 3, .. })));
+        let wiped = lives.vet(&system, stranger(8, 9, 900));
+        assert!(matches!(wiped, Err(Refusal::Amnesia { known_birth: 7, .. })));
+    }
+
+    #[test]
+    fn what_the_log_says_of_a_node_counts_after_a_restart_of_the_others() {
+        let mut system = System::default();
+        system.lives.insert(1, Life { birth: 7, incarnation: 4 });
+        let mut lives = Lives::default();
+        assert!(lives.vet(&system, stranger(8, 1, 5)).is_err());
+        assert!(lives.vet(&system, stranger(7, 3, 5)).is_err());
+        assert_eq!(lives.vet(&system, stranger(7, 4, 5)), Ok(()));
+    }
+}

@@ -1,0 +1,168 @@
+//! When a node makes a snapshot, and how it takes one over.
+
+use std::time::Duration;
+
+use synod_paxos::{Record, Slot, replica::Replica};
+
+use crate::{
+    error::StopReason,
+    machine::Machine,
+    system::{Head, Replicated, picture},
+};
+
+use super::{Engine, Finished, Host, Job};
+
+/// Slots after which a snapshot is made, however little they hold: the protocol keeps a million.
+const SLOTS_MAX: u64 = 1 << 17;
+
+/// How long to wait after a snapshot could not be written.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// When the next snapshot is due.
+pub(super) struct Saving {
+    /// Bytes of commands after which a snapshot is made, unless the last one was longer.
+    every: u64,
+    /// The length of the last snapshot.
+    last: u64,
+    /// Bytes of commands since then.
+    bytes: u64,
+    /// Everything below this slot is in the last snapshot.
+    slot: Slot,
+    /// One is being written.
+    busy: bool,
+    /// Not before this time.
+    not_before: Duration,
+    /// An operator, or a peer, wants one.
+    wanted: bool,
+    /// A peer wants one, as a file.
+    for_peer: bool,
+}
+
+impl Saving {
+    pub(super) fn new<M: Machine>(
+        every: u64,
+        last: u64,
+        replica: &Replica<Replicated<M>>,
+    ) -> Self {
+        let slot = replica.progress().durable;
+        let not_before = Duration::ZERO;
+        let (bytes, busy, wanted, for_peer) = (0, false, false, false);
+        Self { every, last, bytes, slot, busy, not_before, wanted, for_peer }
+    }
+
+    /// Counts what goes into the log.
+    #[inline]
+    pub(super) fn note(&mut self, record: &Record) {
+        if let Record::Accepted(pvalue) = record {
+            self.bytes += pvalue.decree.weight() as u64;
+        }
+    }
+
+    fn due(&self, slot_out: Slot) -> bool {
+        let slots = slot_out.0 - self.slot.0;
+        let long = self.bytes >= self.every.max(self.last) || slots >= SLOTS_MAX;
+        slots > 0 && (long || self.wanted)
+    }
+}
+
+impl<M: Machine> Engine<M> {
+    /// Makes a snapshot of the state as it is now, as soon as none is being written. False if
+    /// this node keeps no state.
+    pub fn save(&mut self, host: &mut impl Host<M>) -> bool {
+        self.save_if_due(true, host);
+        self.replicates()
+    }
+
+    /// Something long has come to an end.
+    pub fn finished(&mut self, now: Duration, finished: Finished<M>, host: &mut impl Host<M>) {
+        self.now = now;
+        match finished {
+            Finished::Saved { slot: Ok(slot), bytes } => {
+                self.saving.busy = false;
+                self.saving.last = bytes;
+                host.metrics().snapshots += 1;
+                self.node.saved(slot, &mut self.out);
+            }
+            Finished::Saved { slot: Err(error), .. } => {
+                tracing::warn!(%error, "a snapshot could not be written; it is tried again");
+                self.saving.busy = false;
+                self.saving.wanted = true;
+                self.saving.not_before = now + RETRY;
+            }
+            Finished::Served(true) | Finished::Kept => {}
+            Finished::Served(false) => {
+                self.saving.for_peer = true;
+                self.save_if_due(true, host);
+            }
+            Finished::Restored(restored) => self.restored(*restored, host),
+            Finished::NotRestored(error) => {
+                tracing::warn!(%error, "a peer's snapshot could not be taken over");
+                self.node.install_failed();
+            }
+        }
+    }
+
+    fn restored(&mut self, (head, machine): (Head, M), host: &mut impl Host<M>) {
+        let state = Replicated::new(machine, head.preamble);
+        match self.node.install(&head.frame, state, &mut self.out) {
+            Ok(true) => {
+                host.metrics().installed += 1;
+                self.saving.bytes = 0;
+                self.installed(&head.frame, host);
+            }
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "a peer's snapshot could not be taken over"),
+        }
+    }
+
+    /// A peer's snapshot is what this node goes on from, and it is on disk already; but a machine
+    /// that is durable by itself has to commit it.
+    fn installed(&mut self, frame: &[u8], host: &mut impl Host<M>) {
+        let Ok(slot) = synod_paxos::wire::frame_slot(frame) else { return };
+        self.saving.slot = slot;
+        if self.durable_by_itself {
+            self.save_if_due(true, host);
+        } else {
+            self.node.saved(slot, &mut self.out);
+        }
+    }
+
+    /// Makes a snapshot if enough has happened since the last one, or if it is `wanted`.
+    pub(super) fn save_if_due(&mut self, wanted: bool, host: &mut impl Host<M>) {
+        let replica = self.node.replica();
+        let slot = replica.slot_out();
+        let lost = self.node.acceptor().lost().any(|lost| lost < slot && lost >= self.saving.slot);
+        self.saving.wanted |= wanted || lost;
+        if !self.saving.due(slot) || self.saving.busy || self.now < self.saving.not_before {
+            return;
+        }
+        let head = Head { frame: replica.frame(), preamble: replica.state().preamble() };
+        self.saving.slot = slot;
+        self.saving.bytes = 0;
+        self.saving.wanted = false;
+        match self.commit(&head) {
+            Some(Ok(())) => {
+                self.durable_by_itself = true;
+                host.metrics().snapshots += 1;
+                self.node.saved(slot, &mut self.out);
+                if !std::mem::take(&mut self.saving.for_peer) {
+                    return;
+                }
+            }
+            Some(Err(error)) => return host.stop(StopReason::Machine(error.into())),
+            None => {}
+        }
+        self.saving.busy = true;
+        let picture = picture(head, &self.node.replica().state().machine);
+        host.start(Job::Save { slot, picture });
+    }
+
+    /// Lets a machine that is durable by itself make its state durable.
+    fn commit(&mut self, head: &Head) -> Option<std::io::Result<()>> {
+        let bytes = match head.to_bytes() {
+            Ok(bytes) => bytes,
+            Err(error) => return Some(Err(error)),
+        };
+        self.node.state_mut().machine.commit(&bytes)
+    }
+}

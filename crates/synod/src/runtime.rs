@@ -1,0 +1,579 @@
+//! The loop that owns an engine in production: sockets, clock, log and snapshots.
+//!
+//! One thread does the protocol and its own socket I/O; a second writes the log; a third handles
+//! snapshots. Waking a thread costs more than the protocol does for a hundred commands, so a
+//! command changes threads only for the disk. See `docs/decisions/0008`.
+//!
+//! Each turn takes everything that has piled up: reads all sockets that have something, hands it
+//! all to the engine, lets it propose once, writes to each socket once, and gives the log
+//! everything that is to be written, once.
+
+use std::{
+    io as std_io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_channel::oneshot;
+use mio::{Events, Poll, Token, net::TcpListener};
+use synod_paxos::{Message, NodeId};
+
+use crate::{
+    client::calls::{Outcome, Request},
+    engine::{Engine, Finished, Port, Stranger},
+    error::StopReason,
+    genesis::Genesis,
+    inbox::Inbox,
+    machine::Machine,
+    protocol::{Ask, Manage, Refused, Report, Tell},
+    status::Status,
+    transport::handshake::{Answer, Caller, Hello, Refusal, Welcome},
+};
+
+pub(crate) mod clients;
+mod disk;
+mod io;
+mod peers;
+mod socket;
+mod start;
+mod status;
+mod worker;
+
+use clients::{Asked, Clients};
+use disk::LogWriter;
+use io::{Fault, Incoming, Io, LOCAL, Stage};
+use peers::Reach;
+pub(crate) use start::start;
+use worker::Worker;
+
+const LISTENER: Token = Token(0);
+const WAKER: Token = Token(1);
+
+/// How long whoever connects may take to say who it is.
+const GREETING: Duration = Duration::from_secs(5);
+/// How long a node that is asked to stop waits for another to lead.
+const HAND_OVER: Duration = Duration::from_millis(500);
+/// How often connections are looked after.
+const CHORES: Duration = Duration::from_millis(20);
+
+/// What other threads tell the loop.
+pub(crate) enum Event<M> {
+    /// A client in this process asks for something.
+    Ask { client: u64, request: Request, within: Duration, waiter: oneshot::Sender<Outcome> },
+    /// A client will not ask what became of a command.
+    Forget { client: u64, cid: u64 },
+    /// A client is gone.
+    Left { client: u64 },
+    /// So many records are on disk; the last sync had so many and took so long.
+    Synced { count: u64, records: u64, took: Duration },
+    /// Whether the disk is full.
+    DiskFull(bool),
+    /// The log cannot be written any more.
+    DiskFailed(String),
+    /// Work on a snapshot has come to an end.
+    Finished(Finished<M>),
+    /// A part of a snapshot, for a peer.
+    Send(NodeId, Message),
+    /// The address of a peer was looked up.
+    Resolved(NodeId, std_io::Result<std::net::SocketAddr>),
+    /// How is the node?
+    Status(oneshot::Sender<Status>),
+    /// Come to an end: hand over first, or not.
+    Stop { gently: bool },
+}
+
+/// Who the node is.
+struct Identity {
+    cluster: u64,
+    /// Drawn when its disk was formatted.
+    birth: u64,
+    /// Where the others reach it.
+    address: String,
+    genesis: Genesis,
+}
+
+/// The loop.
+struct Runtime<M: Machine> {
+    poll: Poll,
+    listener: TcpListener,
+    inbox: Arc<Inbox<Event<M>>>,
+    engine: Engine<M>,
+    io: Io<M>,
+    log: LogWriter,
+    identity: Identity,
+    began: Instant,
+    turn: Turn<M>,
+}
+
+/// What a turn works with; kept for its memory.
+struct Turn<M> {
+    events: Vec<Event<M>>,
+    /// Connections that have more to read.
+    ready: Vec<usize>,
+    over: Vec<(usize, String)>,
+    asks: Vec<Asked>,
+    late: Vec<(u64, Asked)>,
+    next_chores: Duration,
+    /// Chores are done in this turn; what can wait is written, too.
+    chores: bool,
+    /// When a node that was asked to stop does so.
+    ends: Option<Duration>,
+    /// What clients were told last about who leads.
+    leader: Option<NodeId>,
+}
+
+impl<M> Default for Turn<M> {
+    fn default() -> Self {
+        Self {
+            events: Vec::new(),
+            ready: Vec::new(),
+            over: Vec::new(),
+            asks: Vec::new(),
+            late: Vec::new(),
+            next_chores: Duration::ZERO,
+            chores: false,
+            ends: None,
+            leader: None,
+        }
+    }
+}
+
+impl<M: Machine> Runtime<M> {
+    /// Runs until the node stops, and says why it did.
+    fn run(mut self) -> StopReason {
+        let mut events = Events::with_capacity(1024);
+        loop {
+            if let Some(reason) = self.turn(&mut events) {
+                self.io.clients.stop();
+                self.log.stop();
+                return reason;
+            }
+        }
+    }
+
+    /// For listening: whoever connects is announced with this token.
+    fn watch(&mut self) -> std_io::Result<()> {
+        self.poll.registry().register(&mut self.listener, LISTENER, mio::Interest::READABLE)
+    }
+
+    /// Sleeps until something happens, and handles all that has.
+    fn turn(&mut self, events: &mut Events) -> Option<StopReason> {
+        self.sleep(events);
+        let now = self.began.elapsed();
+        self.other_threads(now);
+        self.sockets(now, events);
+        if now >= self.engine.deadline() {
+            self.engine.tick(now, &mut self.io);
+        }
+        self.turn.chores = now >= self.turn.next_chores;
+        if self.turn.chores {
+            self.turn.next_chores = now + CHORES;
+            self.chores(now);
+        }
+        self.io.sequence = self.engine.sequence();
+        self.engine.flush(now, &mut self.io);
+        self.send(now);
+        if self.io.urgent || (self.turn.chores && !self.io.batch.is_empty()) {
+            self.io.urgent = false;
+            self.log.append(&mut self.io.batch);
+        }
+        let ended = self.turn.ends.is_some_and(|ends| now >= ends || !self.leads());
+        self.io.stop.take().or(ended.then_some(StopReason::Asked))
+    }
+
+    fn leads(&self) -> bool {
+        self.engine.leader() == Some(self.engine.id())
+    }
+
+    fn sleep(&mut self, events: &mut Events) {
+        let now = self.began.elapsed();
+        let next = self.engine.deadline().min(self.turn.next_chores);
+        let idle = self.turn.ready.is_empty() && self.inbox.may_sleep();
+        let timeout = if idle { next.saturating_sub(now) } else { Duration::ZERO };
+        if let Err(error) = self.poll.poll(events, Some(timeout))
+            && error.kind() != std_io::ErrorKind::Interrupted
+        {
+            self.io.stop.get_or_insert(StopReason::Panicked(format!("poll: {error}")));
+        }
+        self.inbox.awake();
+    }
+
+    /// What other threads have told.
+    fn other_threads(&mut self, now: Duration) {
+        let mut told = std::mem::take(&mut self.turn.events);
+        self.inbox.take(&mut told);
+        for event in told.drain(..) {
+            self.event(now, event);
+        }
+        self.turn.events = told;
+    }
+
+    fn event(&mut self, now: Duration, event: Event<M>) {
+        match event {
+            Event::Ask { client, request, within, waiter } => {
+                let mut asks = std::mem::take(&mut self.turn.asks);
+                let (request, born) = ((request, within), self.engine.slot_out());
+                self.io.clients.request(now, client, request, waiter, born, &mut asks);
+                asks.drain(..).for_each(|ask| self.local(client, ask));
+                self.turn.asks = asks;
+            }
+            Event::Forget { client, cid } => self.io.clients.forget(client, cid),
+            Event::Left { client } => {
+                if let Some(session) = self.io.clients.leave(client) {
+                    self.engine.unbind(session, Port(LOCAL + client));
+                }
+            }
+            Event::Synced { count, records, took } => {
+                self.io.metrics.synced(records, took);
+                self.engine.synced(now, count);
+            }
+            Event::DiskFull(full) => {
+                if full {
+                    tracing::error!("the disk is full: commands are refused until there is room");
+                } else {
+                    tracing::info!("the disk has room again");
+                }
+                self.engine.disk_full(full);
+            }
+            Event::DiskFailed(error) => drop(self.io.stop.get_or_insert(StopReason::Disk(error))),
+            Event::Finished(finished) => self.engine.finished(now, finished, &mut self.io),
+            Event::Send(to, message) => crate::engine::Host::send(&mut self.io, to, &message),
+            Event::Resolved(node, address) => self.resolved(now, node, address),
+            Event::Status(waiter) => drop(waiter.send(self.status())),
+            Event::Stop { gently } => self.stop(now, gently),
+        }
+    }
+
+    fn stop(&mut self, now: Duration, gently: bool) {
+        let heir = if gently { self.engine.hand_over(None) } else { None };
+        let patience = if heir.is_some() { HAND_OVER } else { Duration::ZERO };
+        self.turn.ends = Some(now + patience);
+    }
+
+    /// A client in this process asks.
+    fn local(&mut self, client: u64, ask: Asked) {
+        let port = Port(LOCAL + client);
+        match ask {
+            Asked::Read(id, level, query) => {
+                self.engine.read(port, id, level, &query, &mut self.io);
+            }
+            Asked::Owned(Ask::Command(command)) => {
+                self.engine.command(port, command, &mut self.io);
+            }
+            Asked::Owned(Ask::Manage { id, what }) => self.manage(port, id, what),
+            Asked::Owned(Ask::Read { id, level, query }) => {
+                self.engine.read(port, id, level, query, &mut self.io);
+            }
+        }
+    }
+
+    fn manage(&mut self, port: Port, id: u64, what: Manage) {
+        let report = match what {
+            Manage::Status => Report::Status(Box::new(self.status())),
+            Manage::HandOver(to) => match self.engine.hand_over(to.map(NodeId)) {
+                Some(to) => Report::Agreed(Some(to.0)),
+                None => Report::Refused(Refused::NotLeading),
+            },
+            Manage::Genesis => Report::Genesis(Box::new(self.identity.genesis.clone())),
+            Manage::Snapshot => match self.engine.save(&mut self.io) {
+                true => Report::Agreed(None),
+                false => Report::Refused(Refused::NoReplica),
+            },
+        };
+        crate::engine::Host::tell(&mut self.io, port, &Tell::Report { id, report });
+    }
+
+    /// Whatever the sockets have.
+    fn sockets(&mut self, now: Duration, events: &Events) {
+        let mut ready = std::mem::take(&mut self.turn.ready);
+        for event in events {
+            match event.token() {
+                LISTENER => self.accept(now),
+                WAKER => {}
+                Token(token) => {
+                    let place = token - io::FIRST_TOKEN;
+                    if let Some(conn) = self.io.conn(place) {
+                        if event.is_read_closed() || event.is_error() {
+                            conn.connection.ended();
+                        }
+                        if event.is_writable() {
+                            self.io.touch(place);
+                        }
+                        ready.push(place);
+                    }
+                }
+            }
+        }
+        ready.retain(|place| self.receive(now, *place));
+        self.turn.ready = ready;
+    }
+
+    fn accept(&mut self, now: Duration) {
+        loop {
+            match self.listener.accept() {
+                Ok((stream, _)) => self.io.accept(now, stream),
+                Err(error) if error.kind() == std_io::ErrorKind::WouldBlock => return,
+                Err(error) => return tracing::warn!(%error, "a connection cannot be accepted"),
+            }
+        }
+    }
+
+    /// Reads a connection and handles what has come. True if there is more to read.
+    fn receive(&mut self, now: Duration, place: usize) -> bool {
+        let received = self.io.receive(place);
+        loop {
+            match self.io.next(place) {
+                Ok(Some(incoming)) => self.incoming(now, place, incoming),
+                Ok(None) => break,
+                Err(fault) => {
+                    self.io.metrics.faulty += 1;
+                    self.close(now, place, &fault);
+                    return false;
+                }
+            }
+        }
+        match received {
+            Ok(more) => more,
+            Err(error) => {
+                self.close(now, place, &Fault::Connection(error));
+                false
+            }
+        }
+    }
+
+    fn incoming(&mut self, now: Duration, place: usize, incoming: Incoming) {
+        match incoming {
+            Incoming::Message { from, incarnation, sequence, message } => {
+                self.io.metrics.received(message.kind());
+                if self.engine.still(from, incarnation, sequence) {
+                    self.engine.message(now, from, message);
+                }
+            }
+            Incoming::Command(command) => {
+                let port = self.io.port(place);
+                self.io.note_session(place, command.client);
+                self.engine.command(port, command, &mut self.io);
+            }
+            Incoming::Read { id, level, query } => {
+                let port = self.io.port(place);
+                self.engine.read(port, id, level, &query, &mut self.io);
+            }
+            Incoming::Manage { id, what } => self.manage(self.io.port(place), id, what),
+            Incoming::TooLong { id, read } => {
+                let port = self.io.port(place);
+                self.io.refuse_long(port, id, read);
+            }
+            Incoming::Hello(hello) => self.hello(place, &hello),
+            Incoming::Answer(answer) => self.answered(now, place, answer),
+        }
+    }
+
+    /// Somebody has said who it is.
+    fn hello(&mut self, place: usize, hello: &Hello) {
+        match self.admit(place, hello) {
+            Ok(stage) => {
+                let welcome = Answer::Welcome(self.welcome());
+                self.io.put(place, |out| welcome.encode(out));
+                self.io.establish(place, stage);
+                if let (Stage::In(node, _), Caller::Peer { address, .. }) = (stage, &hello.caller) {
+                    self.io.peers.know(node, address);
+                    if let Some(before) = self.io.peers.arrived(node, place) {
+                        self.io.remove(before);
+                    }
+                }
+            }
+            Err(refusal) => {
+                tracing::warn!(%refusal, "a connection is refused");
+                let refusal = Answer::Refusal(refusal);
+                self.io.put(place, |out| refusal.encode(out));
+                self.io.close_when_sent(place);
+            }
+        }
+    }
+
+    fn admit(&mut self, place: usize, hello: &Hello) -> Result<Stage, Refusal> {
+        let me = self.engine.id();
+        let foreign = hello.cluster != self.identity.cluster;
+        if foreign && (hello.cluster != 0 || matches!(hello.caller, Caller::Peer { .. })) {
+            return Err(Refusal::Cluster { theirs: self.identity.cluster });
+        }
+        if hello.to.is_some_and(|to| to != me) {
+            return Err(Refusal::WrongNode { is: me });
+        }
+        let Caller::Peer { node, birth, incarnation, sequence, ref address } = hello.caller else {
+            return Ok(Stage::Client(None));
+        };
+        if !self.io.conn(place).is_some_and(|conn| conn.connection.proves(node)) {
+            let why = format!("the certificate is not for node-{}.synod", node.0);
+            return Err(Refusal::Unauthenticated(why));
+        }
+        if node == me {
+            return Err(Refusal::Duplicate { node, incarnation: self.engine.incarnation() });
+        }
+        self.engine.vet(Stranger { node, birth, incarnation, sequence }, address)?;
+        Ok(Stage::In(node, incarnation))
+    }
+
+    fn welcome(&self) -> Welcome {
+        let members = self.engine.system().book.iter().map(|(&id, at)| (NodeId(id), at.clone()));
+        Welcome {
+            cluster: self.identity.cluster,
+            node: self.engine.id(),
+            birth: self.identity.birth,
+            incarnation: self.engine.incarnation(),
+            sequence: self.engine.sequence(),
+            slot_out: self.engine.slot_out(),
+            leader: self.engine.leader(),
+            members: members.take(crate::transport::handshake::MEMBERS_MAX).collect(),
+        }
+    }
+
+    /// A node that we have connected to has answered.
+    fn answered(&mut self, now: Duration, place: usize, answer: Answer) {
+        let Some(Stage::Dialing(node)) = self.io.conn(place).map(|conn| conn.stage) else { return };
+        match answer {
+            Answer::Welcome(welcome) if welcome.node == node => {
+                self.io.establish(place, Stage::Out(node));
+                self.io.peers.connected(node, place);
+                tracing::info!(peer = node.0, "connected");
+            }
+            Answer::Welcome(Welcome { node: is, .. }) => {
+                self.refused(now, place, node, &Refusal::WrongNode { is });
+            }
+            Answer::Refusal(refusal) => self.refused(now, place, node, &refusal),
+        }
+    }
+
+    fn refused(&mut self, now: Duration, place: usize, node: NodeId, refusal: &Refusal) {
+        let for_good = match refusal {
+            Refusal::Amnesia { .. } | Refusal::Rollback { .. } | Refusal::Duplicate { .. } => true,
+            Refusal::Version { .. }
+            | Refusal::Cluster { .. }
+            | Refusal::WrongNode { .. }
+            | Refusal::Unauthenticated(_)
+            | Refusal::Busy
+            | Refusal::Stopping => false,
+        };
+        if for_good {
+            let (by, why) = (format!("node {}", node.0), refusal.clone());
+            self.io.stop.get_or_insert(StopReason::Refused { by, why });
+        }
+        self.io.remove(place);
+        self.io.peers.failed(now, node, Some(refusal.to_string()));
+    }
+
+    /// A connection is over.
+    fn close(&mut self, now: Duration, place: usize, why: &Fault) {
+        let (port, stage) = (self.io.port(place), self.io.remove(place));
+        match stage {
+            Some(Stage::Dialing(node)) => {
+                self.io.peers.failed(now, node, Some(why.to_string()));
+            }
+            Some(Stage::Out(node)) => {
+                tracing::info!(peer = node.0, "connection lost: {why}");
+                self.io.peers.failed(now, node, Some(why.to_string()));
+            }
+            Some(Stage::In(node, _)) => {
+                if self.io.peers.left(node, place) {
+                    self.engine.lost(now, node);
+                }
+            }
+            Some(Stage::Client(Some(session))) => self.engine.unbind(session, port),
+            Some(Stage::Client(None) | Stage::Greeting | Stage::Closing) | None => {
+                tracing::debug!("connection closed: {why}");
+            }
+        }
+    }
+
+    /// Sends everything that waits, to each connection at once.
+    fn send(&mut self, now: Duration) {
+        let mut over = std::mem::take(&mut self.turn.over);
+        self.io.send_all(&mut over);
+        for (place, error) in over.drain(..) {
+            let error = std_io::Error::other(error);
+            self.close(now, place, &Fault::Connection(error.into()));
+        }
+        self.turn.over = over;
+    }
+
+    /// What has to be looked after now and then.
+    fn chores(&mut self, now: Duration) {
+        let mut late = std::mem::take(&mut self.turn.late);
+        self.io.clients.tick(now, self.engine.slot_out(), &mut late);
+        late.drain(..).for_each(|(client, ask)| self.local(client, ask));
+        self.turn.late = late;
+        self.know_members();
+        self.reach_peers(now);
+        self.close_silent(now);
+        let leader = self.engine.leader();
+        if self.turn.leader != leader {
+            self.turn.leader = leader;
+            self.io.tell_clients(&Tell::Leader { node: leader });
+        }
+    }
+
+    /// Keeps the list of peers in step with the configurations and the book of addresses.
+    fn know_members(&mut self) {
+        let me = self.engine.id();
+        let system = self.engine.system().clone();
+        let schedule = self.engine.schedule();
+        for node in schedule.nodes().filter(|node| *node != me) {
+            if let Some(address) = system.book.get(&node.0) {
+                self.io.peers.know(node, address);
+            }
+        }
+        for place in self.io.peers.forget_unless(|node| schedule.nodes().any(|n| n == node)) {
+            self.io.remove(place);
+        }
+    }
+
+    fn reach_peers(&mut self, now: Duration) {
+        for reach in self.io.peers.due(now) {
+            match reach {
+                Reach::Dial(node, address) => self.dial(now, node, address),
+                Reach::Resolve(node, address) => self.io.worker.resolve(node, address),
+            }
+        }
+    }
+
+    fn resolved(
+        &mut self,
+        now: Duration,
+        node: NodeId,
+        address: std_io::Result<std::net::SocketAddr>,
+    ) {
+        match address {
+            Ok(address) => self.dial(now, node, address),
+            Err(error) => self.io.peers.failed(now, node, Some(error.to_string())),
+        }
+    }
+
+    fn dial(&mut self, now: Duration, node: NodeId, address: std::net::SocketAddr) {
+        let caller = Caller::Peer {
+            node: self.engine.id(),
+            birth: self.identity.birth,
+            incarnation: self.engine.incarnation(),
+            sequence: self.engine.sequence(),
+            address: self.identity.address.clone(),
+        };
+        let hello = Hello { cluster: self.identity.cluster, to: Some(node), caller };
+        self.io.dial(now, node, address, &hello);
+    }
+
+    /// Closes connections whose other side does not say who it is.
+    fn close_silent(&mut self, now: Duration) {
+        for place in self.io.places() {
+            let silent = self.io.conn(place).is_some_and(|conn| {
+                let waits = match conn.stage {
+                    Stage::Greeting | Stage::Dialing(_) | Stage::Closing => true,
+                    Stage::In(..) | Stage::Out(_) | Stage::Client(_) => false,
+                };
+                waits && now > conn.since + GREETING
+            });
+            if silent {
+                let late = std_io::Error::from(std_io::ErrorKind::TimedOut);
+                self.close(now, place, &Fault::Connection(late.into()));
+            }
+        }
+    }
+}

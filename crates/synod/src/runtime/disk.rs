@@ -1,0 +1,156 @@
+//! The thread that writes the log: whatever has piled up goes out in one write and one sync.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use synod_paxos::Record;
+use synod_storage::{Disk, Store, WriteError};
+
+use super::Event;
+use crate::inbox::Inbox;
+
+/// How long to wait before looking again whether the disk has room.
+const FULL_RETRY: Duration = Duration::from_millis(100);
+
+/// Hands records to the thread that writes them.
+pub(super) struct LogWriter {
+    queue: Arc<Queue>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    pile: Mutex<Pile>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct Pile {
+    records: Vec<Record>,
+    stop: bool,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Pile> {
+        self.pile.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for records and puts them into an empty `batch`. False when there will be none.
+    fn take(&self, batch: &mut Vec<Record>) -> bool {
+        let mut pile = self.lock();
+        while pile.records.is_empty() && !pile.stop {
+            pile = self.arrived.wait(pile).unwrap_or_else(PoisonError::into_inner);
+        }
+        std::mem::swap(&mut pile.records, batch);
+        !batch.is_empty()
+    }
+
+    fn stopped(&self) -> bool {
+        self.lock().stop
+    }
+}
+
+impl LogWriter {
+    /// Starts the thread. What becomes of the records is told to `inbox`; `before` of this life
+    /// are on disk already.
+    pub(super) fn start<M: Send + 'static, D: Disk>(
+        name: &str,
+        store: Store<D>,
+        before: u64,
+        inbox: Arc<Inbox<Event<M>>>,
+    ) -> std::io::Result<Self>
+    where
+        Store<D>: Send,
+    {
+        let queue = Arc::new(Queue::default());
+        let writer = Writer { queue: queue.clone(), store, inbox, count: before, full: false };
+        let thread = thread::Builder::new().name(format!("{name}-log")).spawn(|| writer.run())?;
+        Ok(Self { queue, thread: Some(thread) })
+    }
+
+    /// Appends records; `batch` is empty afterwards.
+    pub(super) fn append(&self, batch: &mut Vec<Record>) {
+        let mut pile = self.queue.lock();
+        if pile.records.is_empty() {
+            std::mem::swap(&mut pile.records, batch);
+        } else {
+            pile.records.append(batch);
+        }
+        drop(pile);
+        self.queue.arrived.notify_one();
+    }
+
+    /// Lets the thread come to an end, after what it has been given.
+    pub(super) fn stop(&mut self) {
+        self.queue.lock().stop = true;
+        self.queue.arrived.notify_one();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that writes the log has panicked");
+        }
+    }
+}
+
+struct Writer<M, D: Disk> {
+    queue: Arc<Queue>,
+    store: Store<D>,
+    inbox: Arc<Inbox<Event<M>>>,
+    /// Records of this life that are on disk.
+    count: u64,
+    full: bool,
+}
+
+impl<M, D: Disk> Writer<M, D> {
+    fn run(mut self) {
+        let mut batch = Vec::new();
+        while self.queue.take(&mut batch) {
+            let began = Instant::now();
+            self.store.append(&batch);
+            let records = batch.len() as u64;
+            self.count += records;
+            if !self.sync() {
+                return;
+            }
+            self.inbox.push(Event::Synced { count: self.count, records, took: began.elapsed() });
+            batch.clear();
+            self.note_room(self.store.is_low());
+            if let Err(error) = self.store.prepare() {
+                return self.inbox.push(Event::DiskFailed(error.to_string()));
+            }
+        }
+        if let Err(error) = self.store.close() {
+            tracing::warn!(%error, "the log could not be closed");
+        }
+    }
+
+    /// Makes everything durable. False if the node must stop.
+    fn sync(&mut self) -> bool {
+        loop {
+            match self.store.sync() {
+                Ok(()) => return true,
+                Err(WriteError::Full) => {
+                    self.note_room(true);
+                    if self.queue.stopped() {
+                        return false;
+                    }
+                    thread::sleep(FULL_RETRY);
+                }
+                Err(error) => {
+                    self.inbox.push(Event::DiskFailed(error.to_string()));
+                    return false;
+                }
+            }
+        }
+    }
+
+    fn note_room(&mut self, full: bool) {
+        if self.full != full {
+            self.full = full;
+            self.inbox.push(Event::DiskFull(full));
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! How a node starts: what is on its disk, then its sockets, then its loop.
+
+use std::{
+    net::{SocketAddr, ToSocketAddrs},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread,
+    time::Instant,
+};
+
+use futures_channel::oneshot;
+use mio::{Poll, net::TcpListener};
+use synod_paxos::{NodeId, Record, Roles, Setup};
+use synod_storage::{Directory, Options, Store, Want};
+
+use crate::{
+    engine::{Boot, Engine},
+    error::{StartError, StopReason},
+    genesis::Genesis,
+    inbox::{Inbox, waker},
+    machine::Machine,
+    node::{Builder, End, Node},
+    system::Head,
+};
+
+use super::{
+    Event, Identity, Io, LogWriter, Runtime, Turn, WAKER, Worker, clients, peers::Peers,
+    worker::load,
+};
+
+/// Starts a node on a thread of its own.
+pub(crate) async fn start<M: Machine>(builder: Builder<M>) -> Result<Node<M>, StartError> {
+    let id = builder.id.ok_or_else(|| {
+        StartError::Settings("a node needs an id: set it with id(), from 1 on".to_owned())
+    })?;
+    let (ready, started) = oneshot::channel();
+    let end = Arc::new(End::default());
+    let ending = end.clone();
+    let life = move || live(builder, id, ready, &ending);
+    let thread = thread::Builder::new().name(format!("synod-{id}")).spawn(life)?;
+    match started.await {
+        Ok(Ok(inbox)) => Ok(Node::running(inbox, end, thread, id)),
+        Ok(Err(error)) => Err(error),
+        Err(oneshot::Canceled) => Err(StartError::Settings(
+            "the node panicked while it started: does its state machine?".to_owned(),
+        )),
+    }
+}
+
+type Ready<M> = oneshot::Sender<Result<Arc<Inbox<Event<M>>>, StartError>>;
+
+/// The life of a node's thread.
+fn live<M: Machine>(builder: Builder<M>, id: u32, ready: Ready<M>, end: &End) {
+    let prepared = genesis(&builder, id).and_then(|genesis| prepare(builder, id, genesis));
+    let runtime: Runtime<M> = match prepared {
+        Ok(runtime) => runtime,
+        Err(error) => return drop(ready.send(Err(error))),
+    };
+    if ready.send(Ok(runtime.inbox.clone())).is_err() {
+        return;
+    }
+    let reason = catch_unwind(AssertUnwindSafe(|| runtime.run())).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        StopReason::Panicked(text.unwrap_or("without a text").to_owned())
+    });
+    match &reason {
+        StopReason::Asked => tracing::info!(node = id, "stopped"),
+        reason => tracing::error!(node = id, "stopped: {reason}"),
+    }
+    end.come(reason);
+}
+
+/// What the cluster began with: what is in the directory, or in the settings, or what the cluster
+/// to join says.
+fn genesis<M: Machine>(builder: &Builder<M>, id: u32) -> Result<Genesis, StartError> {
+    let disk = directory(builder)?;
+    if let Some(kept) = Genesis::read(&disk)? {
+        return Ok(kept);
+    }
+    if !builder.join.is_empty() {
+        return crate::client::ask_genesis(builder.join.clone(), builder.tls.clone())
+            .map_err(StartError::Join);
+    }
+    if builder.genesis.members.is_empty() {
+        return Err(StartError::Settings(
+            "a new node needs the cluster's first members, with peers() or members(), or a node \
+             to join, with join()"
+                .to_owned(),
+        ));
+    }
+    if builder.genesis.member(id).is_none() {
+        return Err(StartError::Settings(format!(
+            "node {id} is none of the first members: correct its id, or let it join()"
+        )));
+    }
+    Ok(builder.genesis.clone())
+}
+
+fn directory<M>(builder: &Builder<M>) -> Result<Directory, StartError> {
+    Directory::new(&builder.directory).map_err(|source| StartError::Directory {
+        path: builder.directory.display().to_string(),
+        source,
+    })
+}
+
+/// Everything up to the loop.
+fn prepare<M: Machine>(
+    builder: Builder<M>,
+    id: u32,
+    genesis: Genesis,
+) -> Result<Runtime<M>, StartError> {
+    let began = Instant::now();
+    let disk = directory(&builder)?;
+    let want = Want { cluster: genesis.cluster(), node: NodeId(id) };
+    let options = Options { segment_bytes: builder.segment_bytes, ..Options::default() };
+    let mut store = Store::open(disk.clone(), want, clients::random(), options)?;
+    if Genesis::read(&disk)?.is_none() {
+        genesis.write(&disk)?;
+    }
+    let identity = store.identity();
+    let (machine, head, snapshot_bytes) = last_state(&store, builder.machine)?;
+    let records = last_records(&mut store)?;
+
+    let address = address(builder.advertise.as_ref(), &genesis, &builder.genesis, id)?;
+    let (listener, local) = listen(builder.listen.as_ref().unwrap_or(&address))?;
+    let address = if address.ends_with(":0") { local.to_string() } else { address };
+    let poll = Poll::new()?;
+    let inbox = Inbox::new(waker(&poll, WAKER)?);
+    let name = format!("synod-{id}");
+    let worker = Worker::start(&name, store.snapshots(), inbox.clone())?;
+
+    let mut peers = Peers::new(identity.birth);
+    let hints = genesis.members.iter().chain(&builder.genesis.members);
+    hints.filter(|m| m.id != id).for_each(|m| peers.know(NodeId(m.id), &m.address));
+    let registry = poll.registry().try_clone()?;
+    let mut io = Io::new(registry, builder.tls, peers, clients::Clients::new(), worker);
+
+    let boot = Boot {
+        setup: Setup {
+            id: NodeId(id),
+            roles: Roles::ALL,
+            schedule: genesis.schedule()?,
+            timing: builder.timing,
+            seed: clients::random(),
+            sessions: usize::try_from(genesis.sessions).unwrap_or(usize::MAX),
+        },
+        birth: identity.birth,
+        address: address.clone(),
+        sequence: store.sequence(),
+        machine,
+        head,
+        records,
+        snapshot_bytes,
+        snapshot_every: builder.snapshot_every,
+    };
+    let mut engine = Engine::start(boot, &mut io).map_err(|reason| match reason {
+        StopReason::Recover(error) => StartError::Recover(error),
+        reason => StartError::Settings(reason.to_string()),
+    })?;
+    store.append(&io.batch);
+    store.sync()?;
+    engine.synced(began.elapsed(), io.batch.len() as u64);
+    let before = io.batch.len() as u64;
+    io.batch.clear();
+    io.urgent = false;
+    let log = LogWriter::start(&name, store, before, inbox.clone())?;
+
+    let mut runtime = Runtime {
+        poll,
+        listener,
+        inbox,
+        engine,
+        io,
+        log,
+        identity: Identity {
+            cluster: want.cluster,
+            birth: identity.birth,
+            address,
+            genesis,
+        },
+        began,
+        turn: Turn::default(),
+    };
+    runtime.watch()?;
+    tracing::info!(node = id, address = runtime.identity.address, "started");
+    Ok(runtime)
+}
+
+/// The state of the last snapshot, or of the machine's own last commit.
+fn last_state<M: Machine>(
+    store: &Store<Directory>,
+    machine: M,
+) -> Result<(M, Option<Head>, u64), StartError> {
+    if let Some(head) = machine.committed() {
+        let head = Head::read(&mut head.as_slice()).map_err(StartError::Snapshot)?;
+        return Ok((machine, Some(head), 0));
+    }
+    let snapshots = store.snapshots();
+    let newest = snapshots.newest().map_err(StartError::Snapshot)?;
+    let Some(newest) = newest else { return Ok((machine, None, 0)) };
+    let restore = machine.restore();
+    let (head, machine) =
+        load(&snapshots, newest.slot, restore).map_err(StartError::Snapshot)?;
+    Ok((machine, Some(head), newest.len))
+}
+
+/// What is in the log; `None` if nothing has ever been.
+fn last_records(store: &mut Store<Directory>) -> Result<Option<Vec<Record>>, StartError> {
+    let mut records = Vec::new();
+    let replayed = store.replay(&mut |record| records.push(record))?;
+    if let Some(torn) = replayed.torn {
+        tracing::warn!(?torn, "the end of the log was torn by a crash, and was never confirmed");
+    }
+    let new = records.is_empty() && store.sequence() == 0;
+    Ok((!new).then_some(records))
+}
+
+/// Where the others reach the node.
+fn address(
+    advertise: Option<&String>,
+    kept: &Genesis,
+    told: &Genesis,
+    id: u32,
+) -> Result<String, StartError> {
+    let member = told.member(id).or_else(|| kept.member(id));
+    let address = advertise.cloned().or_else(|| member.map(|member| member.address.clone()));
+    address.ok_or_else(|| {
+        StartError::Settings(format!(
+            "where do the others reach node {id}? Set it with address()"
+        ))
+    })
+}
+
+fn listen(address: &str) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { address: address.to_owned(), source };
+    let none = || failed(std::io::Error::other("the name has no address"));
+    let to = address.to_socket_addrs().map_err(failed)?.next().ok_or_else(none)?;
+    let listener = TcpListener::bind(to).map_err(failed)?;
+    let local = listener.local_addr().map_err(failed)?;
+    Ok((listener, local))
+}
+
