@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench::{Bench, echo::Echo};
 use crate::environment::description::{Description, nowhere};
+use crate::node::Start;
 
 /// Multi-Paxos made real.
 #[derive(Parser, Debug)]
@@ -21,6 +23,13 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Run the paper's environment: each process is a thread with an inbox
     Run(Run),
+    /// Run one node of a cluster that replicates registers
+    Node(Box<Start>),
+    /// Put a cluster under load, and measure how well it carries it
+    Bench(Box<Bench>),
+    /// Answer, and do nothing else: what `bench` compares with
+    #[command(hide = true)]
+    Echo(Echo),
 }
 
 #[derive(Args, Debug)]

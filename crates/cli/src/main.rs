@@ -1,7 +1,10 @@
 //! `synod`: Multi-Paxos made real, on the command line.
 
 mod args;
+mod bench;
 mod environment;
+mod node;
+mod registers;
 mod trace;
 
 use std::{
@@ -25,11 +28,24 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The input is wrong, and nothing has been started.
 const BAD_INPUT: u8 = 2;
+/// The input was right, but it has not worked.
+const FAILURE: u8 = 1;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let Run { file, flags } = match arguments.command {
         Some(Command::Run(run)) => run,
+        Some(Command::Node(node)) => {
+            return match node.run() {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    complain(&error.to_string());
+                    ExitCode::from(FAILURE)
+                }
+            };
+        }
+        Some(Command::Bench(bench)) => return exit(bench.run()),
+        Some(Command::Echo(echo)) => return exit(echo.run().map_err(bench::Error::Loopback)),
         None => Run { file: None, flags: arguments.flags },
     };
     match run(file.as_deref(), &flags) {
@@ -37,6 +53,18 @@ fn main() -> ExitCode {
         Err(error) => {
             complain(&error.to_string());
             ExitCode::from(BAD_INPUT)
+        }
+    }
+}
+
+/// What there was to say has been printed, or is the error.
+fn exit(result: Result<(), bench::Error>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error.to_string());
+            let bad_input = matches!(error, bench::Error::Arguments(_));
+            ExitCode::from(if bad_input { BAD_INPUT } else { FAILURE })
         }
     }
 }

@@ -22,6 +22,9 @@ use crate::{
 /// operating system might have to read it first.
 const PAGE: u64 = 4096;
 
+/// The most memory that is kept for the next batch.
+const BUFFER: usize = 64 << 20;
+
 /// A segment that is in use.
 pub(crate) struct Used {
     pub(crate) number: u64,
@@ -227,6 +230,7 @@ impl<D: Disk> Log<D> {
             self.retire(oldest);
         }
         self.buffer.clear();
+        self.buffer.shrink_to(BUFFER);
         self.durable = self.sequence;
         self.barrier()
     }

@@ -98,6 +98,23 @@ pub(crate) struct Outcome {
     pub(crate) torn_spare: Option<u64>,
 }
 
+/// Whether there has never been a record: the first one is not there, and never was.
+pub(crate) fn is_untouched<F: File>(survey: &Survey<F>) -> Result<bool, OpenError> {
+    let [InUse { title, len, file }] = survey.in_use.as_slice() else { return Ok(false) };
+    let name = segment::name(title.number);
+    let salt = Salt::new(title.identity, title.number);
+    let mut window = Window::new(file, &name, salt, *len, Vec::new());
+    if title.first != 1 {
+        return Ok(false);
+    }
+    let Some(first) = window.search(FIRST_RECORD)? else { return Ok(true) };
+    let there = first.begins == FIRST_RECORD && first.header.sequence == 1;
+    if there && let Body::Intact(..) = window.body(&first)? {
+        return Ok(false);
+    }
+    Ok(window.ahead(FIRST_RECORD)?.synced == 0)
+}
+
 /// Reads everything in order, and makes the end of it durable: it may be in memory alone.
 pub(crate) fn replay<F: File>(
     survey: &Survey<F>,
@@ -136,7 +153,7 @@ pub(crate) fn replay<F: File>(
         End::Torn(torn) => replay.replayed.torn.insert(torn).offset,
     };
     replay.secure(last, reached)?;
-    let sequence = replay.expected - 1;
+    let sequence = replay.expected.saturating_sub(1);
     let Replay { replayed, used, chain, state, .. } = replay;
     let chain = chain.unwrap_or(0);
     Ok(Outcome { replayed, used, position, sequence, chain, state, torn_spare })
@@ -162,7 +179,7 @@ impl Replay<'_> {
             return Err(self.missing(name, FIRST_RECORD, title.first));
         }
         self.used.push(Used { number: title.number, len: *len, keeps: Slot(0) });
-        self.synced = self.synced.max(title.first - 1);
+        self.synced = self.synced.max(title.first.saturating_sub(1));
         (self.batch, self.chain) = (None, Some(title.chain));
         self.torn.clear();
         let salt = Salt::new(self.identity, title.number);
@@ -209,7 +226,7 @@ impl Replay<'_> {
                 return Err(self.missing(name.to_owned(), position, seen.header.follows()));
             }
             let end = window.ahead(position)?.end.max(seen.ends());
-            let bytes = end - position;
+            let bytes = end.saturating_sub(position);
             return Ok(End::Torn(Torn { file: name.to_owned(), offset: position, bytes }));
         }
         Ok(End::Clean(position))
@@ -347,7 +364,7 @@ impl Replay<'_> {
     fn secure<F: File>(&mut self, last: &InUse<F>, end: u64) -> Result<(), OpenError> {
         let name = segment::name(last.title.number);
         let mut from = match self.batch {
-            Some(batch) if batch.synced >= self.expected - 1 => end,
+            Some(batch) if batch.synced >= self.expected.saturating_sub(1) => end,
             Some(batch) if batch.begins > FIRST_RECORD => batch.begins,
             // The title is of the same write.
             Some(_) | None => 0,

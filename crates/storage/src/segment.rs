@@ -1,7 +1,7 @@
 //! A segment: one file of the log.
 //!
 //! ```text
-//! | title, 4 KiB | the title again, 4 KiB | records and barriers | zeros, or an old segment's remains |
+//! | title, 4 KiB | the title again, 4 KiB | records, barriers | zeros, or an old segment's |
 //! ```
 //!
 //! The title says whose segment it is, and what was known when it was begun: so a segment can go

@@ -32,6 +32,7 @@
 //! ```
 
 mod fault;
+mod inspect;
 mod state;
 
 use std::{

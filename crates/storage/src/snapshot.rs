@@ -1,7 +1,7 @@
 //! Snapshots: the state up to some slot, in a file of its own.
 //!
 //! ```text
-//! | header, 64 bytes | chunk: up to 256 KiB and their checksum, 4 bytes | chunk | ... | end, 64 bytes |
+//! | header, 64 bytes | chunk: up to 256 KiB, checksum: 4 bytes | ... | end, 64 bytes |
 //! ```
 //!
 //! A snapshot is written aside, synced, and renamed, so that under its name there is never half of

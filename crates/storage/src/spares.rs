@@ -100,7 +100,7 @@ impl<D: Disk> Spares<D> {
         }
         while self.ready.len() <= before {
             if !self.recycle()? {
-                self.make_some()?;
+                self.make_some(self.len)?;
             }
         }
         Ok(())
@@ -121,7 +121,7 @@ impl<D: Disk> Spares<D> {
             self.low = false;
             return Ok(false);
         }
-        match self.make_some() {
+        match self.make_some(STEP as u64) {
             Ok(()) => Ok(true),
             Err(WriteError::Full) => Ok(false),
             Err(error) => Err(error),
@@ -149,15 +149,17 @@ impl<D: Disk> Spares<D> {
         self.next += 1;
     }
 
-    /// Makes a piece of a spare.
-    fn make_some(&mut self) -> Result<(), WriteError> {
+    /// Makes a piece of a spare, of at least so many bytes.
+    fn make_some(&mut self, bytes: u64) -> Result<(), WriteError> {
         let making = match self.making.take() {
             Some(making) => making,
             None => Making { file: self.begin(ASIDE, self.len)?, written: 0 },
         };
         let Making { file, written } = making;
-        let piece = fill(&file, written, self.len).and_then(|end| file.sync().map(|()| end));
-        let written = self.outcome(ASIDE, piece)?;
+        let end = written.saturating_add(bytes).min(self.len);
+        let piece = fill(&file, written, end).and_then(|()| file.sync());
+        self.outcome(ASIDE, piece)?;
+        let written = end;
         if written < self.len {
             self.making = Some(Making { file, written });
             return Ok(());
@@ -173,7 +175,7 @@ impl<D: Disk> Spares<D> {
     fn make_special(&mut self, before: usize, number: u64, len: u64) -> Result<(), WriteError> {
         let aside = segment::name_aside(number);
         let file = self.begin(&aside, len)?;
-        let filled = fill_all(&file, len).and_then(|()| file.sync());
+        let filled = fill(&file, 0, len).and_then(|()| file.sync());
         self.outcome(&aside, filled)?;
         self.name(&aside, &segment::name(number))?;
         match self.ready.get_mut(before) {
@@ -210,18 +212,12 @@ impl<D: Disk> Spares<D> {
     }
 }
 
-/// Writes zeros from `written` on, and says up to where.
-fn fill(file: &impl File, written: u64, len: u64) -> io::Result<u64> {
-    let rest = usize::try_from(len - written).unwrap_or(STEP).min(STEP);
-    file.write_at(&ZEROS[..rest], written)?;
-    Ok(written + rest as u64)
-}
-
-/// Writes zeros up to `len`.
-pub(crate) fn fill_all(file: &impl File, len: u64) -> io::Result<()> {
-    let mut written = 0;
-    while written < len {
-        written = fill(file, written, len)?;
+/// Writes zeros from `from` up to `end`.
+pub(crate) fn fill(file: &impl File, mut from: u64, end: u64) -> io::Result<()> {
+    while from < end {
+        let piece = usize::try_from(end - from).unwrap_or(STEP).min(STEP);
+        file.write_at(&ZEROS[..piece], from)?;
+        from += piece as u64;
     }
     Ok(())
 }

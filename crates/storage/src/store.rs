@@ -14,7 +14,7 @@ use crate::{
     recovery::{self, Outcome, Replayed},
     segment::{self, FIRST_RECORD, Found, State, TITLES, Title},
     snapshot::{self, Snapshots},
-    spares::{Spare, Spares},
+    spares::{self, Spare, Spares},
     survey::{Survey, read_title},
     window::Window,
 };
@@ -87,8 +87,8 @@ impl<D: Disk> Store<D> {
     ) -> Result<Self, OpenError> {
         let lock = disk.lock().map_err(OpenError::io("lock", "LOCK"))?.ok_or(OpenError::Locked)?;
         let names = clean(&disk)?;
-        let is_new = !names.iter().any(|name| name == identity::FILE);
-        let identity = if is_new {
+        let formatted = names.iter().any(|name| name == identity::FILE);
+        let identity = if !formatted {
             may_format(&disk, &names)?;
             let identity = Identity { cluster: want.cluster, node: want.node, birth: fresh_birth };
             format(&disk, identity, options.segment_bytes())?;
@@ -100,14 +100,17 @@ impl<D: Disk> Store<D> {
             let (wanted_node, wanted_cluster) = (want.node, want.cluster);
             return Err(OpenError::Identity { found: identity, wanted_node, wanted_cluster });
         }
-        let survey = Some(Survey::take(&disk, identity)?);
+        let survey = Survey::take(&disk, identity)?;
+        let is_new = recovery::is_untouched(&survey)?;
+        let survey = Some(survey);
         let snapshots = Snapshots::new(disk.clone(), identity.cluster);
         let (log, early) = (None, false);
         let _lock = lock;
         Ok(Self { disk, identity, options, is_new, snapshots, survey, log, early, _lock })
     }
 
-    /// Whether the directory was formatted just now, so that no node has ever run here.
+    /// Whether no record was ever made durable here: the directory was formatted just now, or
+    /// before a crash that came before anything else.
     #[must_use]
     pub fn is_new(&self) -> bool {
         self.is_new
@@ -149,8 +152,16 @@ impl<D: Disk> Store<D> {
         let mut next = survey.next;
         let (mut ready, mut done) = (VecDeque::new(), survey.done);
         for spare in survey.unused {
-            if spare.number < number || spare.len != segment_bytes {
+            if spare.number < number {
                 done.push((spare.number, spare.len));
+                continue;
+            }
+            if spare.len != segment_bytes {
+                // Before anything is written: a torn write that was meant for it must not be taken
+                // for one that was meant for another spare, later on.
+                let name = segment::name(spare.number);
+                let removed = self.disk.remove(&name).and_then(|()| self.disk.sync_dir());
+                removed.map_err(OpenError::io("remove", &name))?;
                 continue;
             }
             let mut spare = Spare { number: spare.number, len: spare.len, file: spare.file };
@@ -319,7 +330,7 @@ fn write_first_segment<D: Disk>(
 ) -> std::io::Result<()> {
     let file = disk.create(aside)?;
     file.allocate(len)?;
-    crate::spares::fill_all(&file, len)?;
+    spares::fill(&file, 0, len)?;
     let mut titles = vec![0; TITLES];
     let (number, first, oldest, chain, state) = (1, 1, 1, 0, State::EMPTY);
     Title { identity, number, len, first, oldest, chain, state }.encode(&mut titles);

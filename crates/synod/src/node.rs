@@ -13,6 +13,9 @@ use std::{
 use futures_channel::oneshot;
 use synod_paxos::Timing;
 
+pub use synod_paxos::Lease as LeaseTerms;
+
+
 use crate::{
     client::Client,
     error::{StartError, StopReason},
@@ -144,6 +147,12 @@ impl<M: Machine> Node<M> {
         let (waiter, status) = oneshot::channel();
         self.inbox.push(Event::Status(waiter));
         status.await.ok()
+    }
+
+    /// Why the node has stopped; `None` while it runs.
+    #[must_use]
+    pub fn has_stopped(&self) -> Option<StopReason> {
+        self.end.state.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
     }
 
     /// Waits until the node stops, and says why.

@@ -139,7 +139,7 @@ fn cuts(disk: &SimDisk, call: u64, thorough: bool) -> Vec<Unsynced> {
         cuts.push(Unsynced::Prefix { whole, bytes: 0 });
         // The last one is the write that the crash was in. Its every byte is a place to tear it.
         let last = whole + 1 == lengths.len();
-        let stride = if thorough { 1 } else { 61 };
+        let stride = if thorough { 1 } else { len / 32 + 1 };
         let first = 1 + usize::try_from(call).unwrap() % stride;
         if last {
             let places = (first..*len).step_by(stride);
