@@ -33,7 +33,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, value_parser};
+use clap::{Args, ValueEnum, value_parser};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tempfile::TempDir;
 use thiserror::Error;
@@ -104,6 +104,9 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "PERCENT", default_value_t = 0,
         value_parser = value_parser!(u8).range(..=100))]
     reads: u8,
+    /// Which node the clients talk to
+    #[arg(long, value_enum, default_value_t = At::Leader)]
+    at: At,
     /// What reads may return
     #[arg(long, value_enum, default_value_t = Level::Linearizable)]
     level: Level,
@@ -124,12 +127,25 @@ pub(crate) struct Bench {
     /// processes, and a record written and made durable in the data folder
     #[arg(long)]
     floor: bool,
+    /// More arguments for the nodes that are started, as `synod node` takes them
+    #[arg(long, value_name = "ARGUMENTS", value_delimiter = ' ', allow_hyphen_values = true,
+        conflicts_with = "target")]
+    with: Vec<String>,
     /// Print the report as a JSON object too, on the last line
     #[arg(long)]
     json: bool,
     /// Write a picture of latency by percentile and throughput over time
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
+}
+
+/// Which node a client talks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum At {
+    /// The one that leads, or any
+    Leader,
+    /// One that does not lead, whatever happens
+    Follower,
 }
 
 /// Why there is nothing to report.
@@ -261,7 +277,7 @@ impl Bench {
         progress.stage("starting");
         let mut cluster = self.start(folder.path())?;
         let addresses = cluster.as_ref().map_or(&*self.target, Cluster::addresses).to_vec();
-        let target = self.protocol.target(&addresses, load.mix.value)?;
+        let target = self.protocol.target(&addresses, load.mix.value, self.at)?;
         conductor::reach(&*target, &mut cluster, PATIENCE, &interrupted)?;
         let measured = conductor::conduct(load, &*target, &mut cluster, &progress, &interrupted)?;
         let mut notes = cluster.as_mut().map(Cluster::deserters).unwrap_or_default();
@@ -290,7 +306,7 @@ impl Bench {
         if !self.target.is_empty() {
             return Ok(None);
         }
-        let start = self.protocol.node().map_err(|error| Error::Start { node: 1, error })?;
+        let start = self.protocol.node(self.with.clone()).map_err(|error| Error::Start { node: 1, error })?;
         Cluster::start(usize::from(self.nodes), folder, start).map(Some)
     }
 

@@ -69,11 +69,19 @@ pub(crate) enum Errand {
 impl<M> Link<M> {
     fn ask(&self, request: Request, within: Duration) -> oneshot::Receiver<Outcome> {
         let (waiter, outcome) = oneshot::channel();
-        match self {
+        let call = matches!(request, Request::Call(_));
+        let taken = match self {
             Self::Local { inbox, number } => {
-                inbox.push(Event::Ask { client: *number, request, within, waiter });
+                inbox.offer(Event::Ask { client: *number, request, within, waiter }).is_none()
             }
-            Self::Remote { inbox, .. } => inbox.push(Errand::Ask { request, within, waiter }),
+            Self::Remote { inbox, .. } => {
+                inbox.offer(Errand::Ask { request, within, waiter }).is_none()
+            }
+        };
+        if call && !taken {
+            let (waiter, outcome) = oneshot::channel();
+            drop(waiter.send(Outcome::NotDone(NotDone::Stopped))); // The receiver is right here.
+            return outcome;
         }
         outcome
     }
@@ -156,6 +164,7 @@ fn keep_session(route: Route, ready: Ready) {
         Ok((mut remote, inbox)) => {
             if ready.send(Ok(inbox.clone())).is_ok() {
                 run_session(&mut remote, &inbox);
+                inbox.close();
             }
         }
         Err(error) => drop(ready.send(Err(error))),

@@ -21,20 +21,20 @@ use std::{
 
 use synod_paxos::{
     Client as Session, ClientId, Command, Effect, Message, Node, NodeId, Op, Outbox, Outcome,
-    Record, Response, Schedule, Setup, Slot, Level as Confirmed,
+    Record, RecoverError, Response, Schedule, Setup, Slot, Level as Confirmed,
 };
 
 use crate::{
     error::StopReason,
     machine::{Machine, Restore, Snapshot},
-    metrics::Metrics,
     protocol::{Level, Refused, Tell},
-    system::{Head, Replicated},
+    system::Replicated,
 };
 
 mod lives;
 mod snapshots;
 
+pub use crate::{genesis::Genesis, metrics::Metrics, system::Head};
 pub use lives::Stranger;
 use lives::Lives;
 use snapshots::Saving;
@@ -192,7 +192,7 @@ impl<M: Machine> Engine<M> {
     ///
     /// # Errors
     /// When it must not run from what it was given.
-    pub fn start(boot: Boot<M>, host: &mut impl Host<M>) -> Result<Self, StopReason> {
+    pub fn start(boot: Boot<M>, host: &mut impl Host<M>) -> Result<Self, RecoverError> {
         let Boot { setup, birth, address, sequence, machine, head, records, .. } = boot;
         let durable_by_itself = machine.committed().is_some();
         let mut out = Outbox::new(setup.id);

@@ -47,7 +47,7 @@ const WINDOW: u64 = 16;
 
 /// What a cluster begins with.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(crate) struct Genesis {
+pub struct Genesis {
     pub(crate) name: Option<String>,
     pub(crate) members: Vec<Member>,
     pub(crate) window: u64,

@@ -1,6 +1,6 @@
 //! Who takes part: one call that brings the cluster to what is desired, however often it is made.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use synod_paxos::{Op, Reconfiguration, Reconfigured, reconfig::InvalidMembers};
 
@@ -138,29 +138,27 @@ impl<M: Machine> Client<M> {
         effective: bool,
     ) -> Result<(), MembershipError> {
         let mut best = u64::MAX;
-        let mut waited = Duration::ZERO;
+        let mut since = Instant::now();
         loop {
             let status = self.status().await?;
-            let governs = !effective
-                || (status.slot_out >= status.effective && is_as_desired(&status, desired));
+            let ahead = if effective { status.effective.saturating_sub(status.slot_out) } else { 0 };
+            let governs = !effective || (ahead == 0 && is_as_desired(&status, desired));
             let lagging = lagging(&status, desired);
-            let behind: u64 = lagging.iter().map(|(_, lag, _)| *lag).sum();
-            let Some((member, _, why)) = lagging.into_iter().next() else {
-                if governs {
-                    return Ok(());
-                }
-                self.pause(LOOK).await;
-                continue;
-            };
-            if behind < best {
-                (best, waited) = (behind, Duration::ZERO);
+            let behind = ahead + lagging.iter().map(|(_, lag, _)| *lag).sum::<u64>();
+            if governs && lagging.is_empty() {
+                return Ok(());
             }
-            if waited >= STALLED {
+            if behind < best {
+                (best, since) = (behind, Instant::now());
+            }
+            if since.elapsed() >= STALLED {
+                // Without a laggard, it is a majority of the new members that does not decide.
+                let laggard = lagging.into_iter().next();
+                let (member, _, why) = laggard.ok_or(ReadError::TimedOut)?;
                 let (node, address) = (member.id, member.address.clone());
                 return Err(MembershipError::NotCaughtUp { node, address, why });
             }
             self.pause(LOOK).await;
-            waited += LOOK;
         }
     }
 }

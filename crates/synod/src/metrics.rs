@@ -11,7 +11,7 @@ const KINDS: usize = 32;
 
 /// Counts since the node started. Owned by the event loop: no atomics.
 #[derive(Debug)]
-pub(crate) struct Metrics {
+pub struct Metrics {
     sent: [Count; KINDS],
     received: [Count; KINDS],
     /// Commands that clients sent to this node.

@@ -76,33 +76,64 @@ pub(crate) enum Manage {
 
 /// To a client.
 #[derive(Debug)]
-pub(crate) enum Tell<'a> {
-    /// Command `cid` was performed.
-    Done { cid: u64, reply: &'a [u8] },
-    /// Command `cid` will not be performed by this node.
-    Refused { cid: u64, why: Refused },
-    /// The session is too old to tell what became of command `cid`.
-    Expired { cid: u64 },
+pub enum Tell<'a> {
+    /// The command was performed.
+    Done {
+        /// Which command.
+        cid: u64,
+        /// What it returned.
+        reply: &'a [u8],
+    },
+    /// The command will not be performed by this node.
+    Refused {
+        /// Which command.
+        cid: u64,
+        /// Why.
+        why: Refused,
+    },
+    /// The session is too old to tell what became of the command.
+    Expired {
+        /// Which command.
+        cid: u64,
+    },
     /// The answer to a read.
-    Answer { id: u64, answer: &'a [u8] },
+    Answer {
+        /// Which read.
+        id: u64,
+        /// What it returned.
+        answer: &'a [u8],
+    },
     /// The read cannot be answered here.
-    ReadRefused { id: u64, why: Refused },
-    /// The answer to [`Manage`].
-    Report { id: u64, report: Report },
+    ReadRefused {
+        /// Which read.
+        id: u64,
+        /// Why.
+        why: Refused,
+    },
+    /// The answer to an operator.
+    Report {
+        /// Which question.
+        id: u64,
+        /// The answer.
+        report: Report,
+    },
     /// Who leads now.
-    Leader { node: Option<NodeId> },
+    Leader {
+        /// The leader, if one is known.
+        node: Option<NodeId>,
+    },
 }
 
 /// What an operator is told.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub(crate) enum Report {
+pub enum Report {
     /// How the node is.
     Status(Box<Status>),
     /// It is being done; with a hand-over, by this node.
     Agreed(Option<u32>),
     /// It is not.
     Refused(Refused),
-    /// How the cluster began.
+    /// How the cluster began: what a node that joins has to know.
     Genesis(Box<Genesis>),
 }
 
@@ -163,7 +194,8 @@ impl<'a> Ask<'a> {
 
 impl Tell<'_> {
     #[inline]
-    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+    /// Appends it, as it goes over the network, to `out`.
+    pub fn put(&self, out: &mut Vec<u8>) {
         match self {
             Self::Done { cid, reply } => put_bytes(0, *cid, reply, out),
             Self::Refused { cid, why } => {
@@ -189,7 +221,11 @@ impl Tell<'_> {
 }
 
 impl<'a> Tell<'a> {
-    pub(crate) fn take(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+    /// What [`Tell::put`] has appended.
+    ///
+    /// # Errors
+    /// When the bytes are nothing of the kind.
+    pub fn take(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let (kind, rest) = bytes.split_first().ok_or(DecodeError::Short)?;
         let (id, rest) = take_u64(rest)?;
         match kind {

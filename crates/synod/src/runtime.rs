@@ -178,7 +178,7 @@ impl<M: Machine> Runtime<M> {
             self.log.append(&mut self.io.batch);
         }
         let ended = self.turn.ends.is_some_and(|ends| now >= ends || !self.leads());
-        self.io.stop.take().or(ended.then_some(StopReason::Asked))
+        self.io.stop.take().or_else(|| ended.then_some(StopReason::Asked))
     }
 
     fn leads(&self) -> bool {
@@ -193,7 +193,7 @@ impl<M: Machine> Runtime<M> {
         if let Err(error) = self.poll.poll(events, Some(timeout))
             && error.kind() != std_io::ErrorKind::Interrupted
         {
-            self.io.stop.get_or_insert(StopReason::Panicked(format!("poll: {error}")));
+            self.io.stop.get_or_insert_with(|| StopReason::Panicked(format!("poll: {error}")));
         }
         self.inbox.awake();
     }
@@ -228,11 +228,7 @@ impl<M: Machine> Runtime<M> {
                 self.engine.synced(now, count);
             }
             Event::DiskFull(full) => {
-                if full {
-                    tracing::error!("the disk is full: commands are refused until there is room");
-                } else {
-                    tracing::info!("the disk has room again");
-                }
+                tracing::warn!(full, "the disk is full, or has room again");
                 self.engine.disk_full(full);
             }
             Event::DiskFailed(error) => drop(self.io.stop.get_or_insert(StopReason::Disk(error))),
@@ -351,7 +347,9 @@ impl<M: Machine> Runtime<M> {
             }
             Incoming::Command(command) => {
                 let port = self.io.port(place);
-                self.io.note_session(place, command.client);
+                if let Some(before) = self.io.note_session(place, command.client) {
+                    self.engine.unbind(before, port);
+                }
                 self.engine.command(port, command, &mut self.io);
             }
             Incoming::Read { id, level, query } => {

@@ -134,14 +134,19 @@ pub(crate) struct Preamble {
 /// The longest frame or preamble that is believed.
 const HEAD_MAX: u32 = 1 << 30;
 
-/// What a snapshot holds before the machine's state: the protocol's frame and the preamble.
-pub(crate) struct Head {
+/// What a snapshot holds before the machine's state: what belongs to the protocol, where the nodes
+/// are, and which lives they have had.
+pub struct Head {
     pub(crate) frame: Vec<u8>,
     pub(crate) preamble: Preamble,
 }
 
 impl Head {
-    pub(crate) fn write(&self, out: &mut dyn io::Write) -> io::Result<()> {
+    /// Writes it.
+    ///
+    /// # Errors
+    /// As `out`.
+    pub fn write(&self, out: &mut dyn io::Write) -> io::Result<()> {
         let preamble = postcard::to_stdvec(&self.preamble).map_err(io::Error::other)?;
         for part in [&self.frame, &preamble] {
             let len = u32::try_from(part.len()).map_err(io::Error::other)?;
@@ -151,7 +156,11 @@ impl Head {
         Ok(())
     }
 
-    pub(crate) fn read(from: &mut dyn io::Read) -> io::Result<Self> {
+    /// Reads what [`Head::write`] has written; the machine's state comes next.
+    ///
+    /// # Errors
+    /// As `from`, or when it is nothing of the kind.
+    pub fn read(from: &mut dyn io::Read) -> io::Result<Self> {
         let frame = read_part(from)?;
         let preamble = postcard::from_bytes(&read_part(from)?).map_err(io::Error::other)?;
         Ok(Self { frame, preamble })

@@ -9,7 +9,7 @@ use std::{
 use clap::ValueEnum;
 
 use super::{
-    Error, cluster::Start, echo_target::EchoTarget, synod_target::SynodTarget, target::Target,
+    At, Error, cluster::Start, echo_target::EchoTarget, synod_target::SynodTarget, target::Target,
 };
 
 /// What the nodes speak.
@@ -42,9 +42,10 @@ impl Protocol {
         self,
         addresses: &[String],
         value: usize,
+        at: At,
     ) -> Result<Box<dyn Target>, Error> {
         match self {
-            Self::Synod => Ok(Box::new(SynodTarget::new(addresses.to_vec()))),
+            Self::Synod => Ok(Box::new(SynodTarget::new(addresses.to_vec(), at))),
             Self::Echo => {
                 let value = u32::try_from(value).expect("the arguments bound it");
                 Ok(Box::new(EchoTarget::new(addresses.to_vec(), value)))
@@ -53,11 +54,11 @@ impl Protocol {
     }
 
     /// How one of its nodes is started: this very program, under another command.
-    pub(super) fn node(self) -> io::Result<Box<Start>> {
+    pub(super) fn node(self, more: Vec<String>) -> io::Result<Box<Start>> {
         let program = env::current_exe()?;
         Ok(Box::new(move |number, addresses, data| {
             let mut command = Command::new(&program);
-            command.args(self.arguments(number, addresses, data));
+            command.args(self.arguments(number, addresses, data)).args(&more);
             command
         }))
     }

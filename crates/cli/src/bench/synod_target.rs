@@ -7,12 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_bytes::ByteBuf;
 use synod::{Completion as Answer, Connect, ConnectError, NotDone, Pipeline, ReadError, Refused};
 
 use super::{
-    Error,
+    At, Error,
     target::{Completion, Level, Operation, Outcome, Sessions, Target},
 };
+use crate::registers::{Change, Registers};
 
 /// How long a question who leads may take.
 const QUESTION: Duration = Duration::from_secs(1);
@@ -25,17 +27,29 @@ const SLEEP: Duration = Duration::from_millis(2);
 /// Synod's nodes.
 pub(super) struct SynodTarget {
     addresses: Vec<String>,
+    at: At,
     /// The session that asks who leads.
-    watch: Mutex<Option<Pipeline<Store>>>,
+    watch: Mutex<Option<Pipeline<Registers>>>,
 }
 
 impl SynodTarget {
-    pub(super) fn new(addresses: Vec<String>) -> Self {
-        Self { addresses, watch: Mutex::new(None) }
+    pub(super) fn new(addresses: Vec<String>, at: At) -> Self {
+        Self { addresses, at, watch: Mutex::new(None) }
     }
 
-    fn open(&self, connect: impl FnOnce(Connect) -> Connect) -> Result<Pipeline<Store>, Error> {
-        let connect = connect(Connect::to(self.addresses.iter().cloned()));
+    /// How a client of the load connects.
+    fn route(&self) -> Connect {
+        let follower = |leader: usize| (1..).zip(&self.addresses).find(|(n, _)| *n != leader);
+        match self.at {
+            At::Leader => Connect::to(self.addresses.iter().cloned()),
+            At::Follower => match self.leader().and_then(follower) {
+                Some((_, address)) => Connect::to([address.clone()]).stay(),
+                None => Connect::to(self.addresses.iter().cloned()),
+            },
+        }
+    }
+
+    fn open(&self, connect: Connect) -> Result<Pipeline<Registers>, Error> {
         Pipeline::connect(connect).map_err(|error: ConnectError| Error::Unreachable {
             address: self.addresses.join(","),
             why: error.to_string(),
@@ -46,7 +60,7 @@ impl SynodTarget {
 impl Target for SynodTarget {
     fn connect(&self, clients: Range<usize>) -> Result<Box<dyn Sessions>, Error> {
         let first = clients.start;
-        let pipelines = clients.map(|_| self.open(|it| it)).collect::<Result<_, Error>>()?;
+        let pipelines = clients.map(|_| self.open(self.route())).collect::<Result<_, Error>>()?;
         Ok(Box::new(SynodSessions { first, pipelines, answers: Vec::new() }))
     }
 
@@ -54,7 +68,10 @@ impl Target for SynodTarget {
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
         let pipeline = match &mut *watch {
             Some(pipeline) => pipeline,
-            None => watch.insert(self.open(|connect| connect.timeout(QUESTION)).ok()?),
+            None => {
+                let connect = Connect::to(self.addresses.iter().cloned()).timeout(QUESTION);
+                watch.insert(self.open(connect).ok()?)
+            }
         };
         pipeline.status(0);
         let (start, mut answers) = (Instant::now(), Vec::new());
@@ -74,7 +91,7 @@ impl Target for SynodTarget {
 struct SynodSessions {
     /// The client of the first session.
     first: usize,
-    pipelines: Vec<Pipeline<Store>>,
+    pipelines: Vec<Pipeline<Registers>>,
     answers: Vec<(u64, Answer)>,
 }
 
@@ -82,8 +99,13 @@ impl Sessions for SynodSessions {
     fn submit(&mut self, client: usize, operation: Operation<'_>, ticket: u64) {
         let pipeline = &mut self.pipelines[client - self.first];
         match operation {
-            Operation::Write { key, value } => pipeline.call(&put(key, value), ticket),
-            Operation::Read { key, level } => pipeline.read(sure(level), &get(key), ticket),
+            Operation::Write { key, value } => {
+                let (key, value) = (ByteBuf::from(key.to_be_bytes()), ByteBuf::from(value));
+                pipeline.call(&Change::Put { key, value }, ticket);
+            }
+            Operation::Read { key, level } => {
+                pipeline.read(sure(level), &ByteBuf::from(key.to_be_bytes()), ticket);
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use synod_paxos::{Client as Session, ClientId, Op, session::IN_FLIGHT_MAX};
 
 use crate::{
     error::{NotDone, ReadError},
-    protocol::{Ask, Level, Manage, Report, Tell},
+    protocol::{Ask, COMMAND_MAX, Level, Manage, Refused, Report, Tell},
 };
 
 /// What a program asks of its client.
@@ -133,8 +133,15 @@ impl<W> Calls<W> {
         waiter: W,
         send: impl FnOnce(Ask<'_>) -> bool,
     ) {
-        let (deadline, again) = (now + within, now + self.patience);
+        let (deadline, again) = (now.saturating_add(within), now + self.patience);
         match request {
+            Request::Call(Op::Apply(op)) if op.as_slice().len() > COMMAND_MAX => {
+                let too_long = Outcome::NotDone(Refused::TooLong.into());
+                self.settled.push((waiter, too_long));
+            }
+            Request::Read(_, query) if query.len() > COMMAND_MAX => {
+                self.settled.push((waiter, Outcome::Failed(Refused::TooLong.into())));
+            }
             Request::Call(_) if self.session.window() as u64 >= IN_FLIGHT_MAX => {
                 self.settled.push((waiter, Outcome::NotDone(NotDone::TooManyInFlight)));
             }
@@ -232,14 +239,26 @@ impl<W> Calls<W> {
         }
     }
 
-    /// The session has expired: what was in flight in it will never be known. Begins a new one.
+    /// Whether this command is on its way, in the session that there is now.
+    pub(crate) fn has(&mut self, cid: u64) -> bool {
+        self.call(cid).is_some()
+    }
+
+    /// The session has expired: what was in flight in it will never be known. Begins a new one,
+    /// which goes on counting: what is still said of the old one's commands, and the tickets for
+    /// them, must not be taken for the new one's.
     pub(crate) fn expired(&mut self, id: ClientId) {
-        let calls = std::mem::take(&mut self.calls).into_iter().flatten();
-        let waiters = calls.filter_map(|call| call.waiter);
-        self.settled.extend(waiters.map(|waiter| (waiter, Outcome::Expired)));
+        let calls = std::mem::take(&mut self.calls);
+        let next = self.first + calls.len() as u64;
+        for (cid, call) in (self.first..).zip(calls) {
+            self.session.response(cid);
+            if let Some(Call { waiter: Some(waiter), .. }) = call {
+                self.settled.push((waiter, Outcome::Expired));
+            }
+        }
         self.late.clear();
-        self.session = Session::new(id);
-        self.first = 1;
+        self.session.rename(id);
+        self.first = next;
     }
 
     /// Gives up what has waited too long, and gives `send` what is to be sent once more.
@@ -341,7 +360,6 @@ mod tests {
     use synod_paxos::{Payload, Slot};
 
     use super::*;
-    use crate::protocol::Refused;
 
     const SECOND: Duration = Duration::from_secs(1);
 

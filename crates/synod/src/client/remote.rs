@@ -197,6 +197,7 @@ impl<W> Remote<W> {
     fn tick(&mut self, now: Duration) {
         if std::mem::take(&mut self.expired) {
             self.calls.expired(new_session(self.born));
+            self.begin_anew();
         }
         let link = self.current.and_then(|at| self.links[at].as_mut());
         let mut link = link;
@@ -211,6 +212,15 @@ impl<W> Remote<W> {
             if late {
                 self.lose(place, &io::Error::from(io::ErrorKind::TimedOut).into());
             }
+        }
+    }
+
+    /// A new session has to be born after whatever made the old one expire: it gets its name with
+    /// the next welcome.
+    fn begin_anew(&mut self) {
+        self.met = false;
+        for place in 0..self.links.len() {
+            self.lose(place, &io::Error::from(io::ErrorKind::ConnectionReset).into());
         }
     }
 
@@ -251,7 +261,7 @@ impl<W> Remote<W> {
             if known {
                 match Tell::take(frame).map_err(|error| invalid(error.to_string()))? {
                     Tell::Leader { node } => self.leader = node,
-                    Tell::Expired { .. } => self.expired = true,
+                    Tell::Expired { cid } => self.expired |= self.calls.has(cid),
                     tell @ (Tell::Done { .. }
                     | Tell::Refused { .. }
                     | Tell::Answer { .. }

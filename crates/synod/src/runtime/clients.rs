@@ -73,10 +73,10 @@ impl Clients {
 
     pub(super) fn tell(&mut self, port: Port, tell: &Tell<'_>) {
         let Some(local) = self.by_number.get_mut(&(port.0 - LOCAL)) else { return };
-        match tell {
-            Tell::Expired { .. } => local.expired = true,
-            tell => local.calls.told(tell),
+        if let Tell::Expired { cid } = *tell {
+            local.expired |= local.calls.has(cid);
         }
+        local.calls.told(tell);
         local.deliver();
     }
 

@@ -1,6 +1,7 @@
 //! The thread that writes the log: whatever has piled up goes out in one write and one sync.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -67,7 +68,13 @@ impl LogWriter {
     {
         let queue = Arc::new(Queue::default());
         let writer = Writer { queue: queue.clone(), store, inbox, count: before, full: false };
-        let thread = thread::Builder::new().name(format!("{name}-log")).spawn(|| writer.run())?;
+        let panicked = writer.inbox.clone();
+        let work = move || {
+            if catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
+                panicked.push(Event::DiskFailed("the thread that writes the log panicked".into()));
+            }
+        };
+        let thread = thread::Builder::new().name(format!("{name}-log")).spawn(work)?;
         Ok(Self { queue, thread: Some(thread) })
     }
 
@@ -92,6 +99,13 @@ impl LogWriter {
         {
             tracing::error!("the thread that writes the log has panicked");
         }
+    }
+}
+
+/// Also where its owner has panicked, or never came to run: the thread has the directory's lock.
+impl Drop for LogWriter {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

@@ -202,7 +202,10 @@ impl<M: Machine> Io<M> {
     pub(super) fn receive(&mut self, place: usize) -> Result<bool, ConnectionError> {
         let Some(conn) = self.conn(place) else { return Ok(false) };
         if matches!(conn.stage, Stage::Client(_)) && conn.connection.queued() > CLIENT_QUEUE_MAX {
-            return Ok(false); // It is read on when it has taken its answers.
+            conn.connection.send()?;
+            if conn.connection.queued() > CLIENT_QUEUE_MAX {
+                return Ok(false); // It is read on when it takes more: there will be an event.
+            }
         }
         let received = conn.connection.receive(READ_BUDGET)?;
         if received.closed && received.bytes == 0 {
@@ -242,9 +245,12 @@ impl<M: Machine> Io<M> {
         }
     }
 
-    /// Sends what waits. Returns the connections that are over.
+    /// Sends what waits, to clients first: nobody else waits for what the nodes are told of their
+    /// commands. Returns the connections that are over.
     pub(super) fn send_all(&mut self, over: &mut Vec<(usize, String)>) {
         let mut dirty = std::mem::take(&mut self.dirty);
+        let client = |conn: &Conn| matches!(conn.stage, Stage::Client(_));
+        dirty.sort_by_key(|place| !self.conn(*place).is_some_and(|conn| client(conn)));
         for place in dirty.drain(..) {
             let Some(conn) = self.conn(place) else { continue };
             conn.dirty = false;
@@ -367,11 +373,14 @@ impl<M: Machine> Io<M> {
         }
     }
 
-    /// The client on this connection has this session.
+    /// The client on this connection has this session. Returns the one that it had before.
     #[inline]
-    pub(super) fn note_session(&mut self, place: usize, session: ClientId) {
-        if let Some(conn) = self.conn(place) {
-            conn.stage = Stage::Client(Some(session));
+    pub(super) fn note_session(&mut self, place: usize, session: ClientId) -> Option<ClientId> {
+        match &mut self.conn(place)?.stage {
+            Stage::Client(known) => known.replace(session).filter(|before| *before != session),
+            Stage::Greeting | Stage::Dialing(_) | Stage::Out(_) | Stage::In(..) | Stage::Closing => {
+                None
+            }
         }
     }
 

@@ -11,8 +11,9 @@ pub(super) fn give_up_early(stream: &mio::net::TcpStream) {
     #[cfg(target_os = "linux")]
     {
         let millis = u32::try_from(UNACKNOWLEDGED_MAX.as_millis()).unwrap_or(u32::MAX);
-        // A socket that fails here fails again when it is used, and says so there.
-        drop(rustix::net::sockopt::set_tcp_user_timeout(stream, millis));
+        if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(stream, millis) {
+            tracing::debug!(%error, "a connection keeps the system's patience");
+        }
     }
     #[cfg(not(target_os = "linux"))]
     let _ = (stream, UNACKNOWLEDGED_MAX);

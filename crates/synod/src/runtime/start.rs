@@ -59,15 +59,18 @@ fn live<M: Machine>(builder: Builder<M>, id: u32, ready: Ready<M>, end: &End) {
     if ready.send(Ok(runtime.inbox.clone())).is_err() {
         return;
     }
+    let inbox = runtime.inbox.clone();
     let reason = catch_unwind(AssertUnwindSafe(|| runtime.run())).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
         StopReason::Panicked(text.unwrap_or("without a text").to_owned())
     });
-    match &reason {
-        StopReason::Asked => tracing::info!(node = id, "stopped"),
-        reason => tracing::error!(node = id, "stopped: {reason}"),
+    if matches!(reason, StopReason::Asked) {
+        tracing::info!(node = id, "stopped");
+    } else {
+        tracing::error!(node = id, "stopped: {reason}");
     }
+    inbox.close();
     end.come(reason);
 }
 
@@ -154,10 +157,7 @@ fn prepare<M: Machine>(
         snapshot_bytes,
         snapshot_every: builder.snapshot_every,
     };
-    let mut engine = Engine::start(boot, &mut io).map_err(|reason| match reason {
-        StopReason::Recover(error) => StartError::Recover(error),
-        reason => StartError::Settings(reason.to_string()),
-    })?;
+    let mut engine = Engine::start(boot, &mut io)?;
     store.append(&io.batch);
     store.sync()?;
     engine.synced(began.elapsed(), io.batch.len() as u64);
