@@ -292,7 +292,8 @@ impl Schedule {
     }
 
     /// Whether `id` is a replica of a configuration known here.
-    pub(crate) fn replicates(&self, id: NodeId) -> bool {
+    #[must_use]
+    pub fn replicates(&self, id: NodeId) -> bool {
         self.entries.iter().any(|(_, config)| config.members.replicas.contains(&id))
     }
 

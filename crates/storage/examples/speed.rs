@@ -6,7 +6,9 @@
 
 use std::{
     error::Error,
+    fs::{self, File},
     io::{self, Write as _},
+    os::unix::fs::FileExt as _,
     path::Path,
     time::{Duration, Instant},
 };
@@ -21,13 +23,38 @@ const COMMAND: usize = 256;
 fn main() -> Result<(), Box<dyn Error>> {
     let temporary = tempfile::tempdir()?;
     let given = std::env::args().nth(1);
-    let path = given.as_ref().map_or(temporary.path(), |path| Path::new(path));
+    let path = given.as_ref().map_or_else(|| temporary.path(), Path::new);
     println!("records of one command of {COMMAND} bytes, in {}", path.display());
+    fs::create_dir_all(path)?;
+    bare(&path.join("bare"))?;
     for batch in [1, 16, 256] {
         appends(&path.join(batch.to_string()), batch)?;
     }
     reading_back(&path.join("replay"), 256 << 20)?;
     snapshot(&path.join("snapshot"), 256 << 20)
+}
+
+/// What the disk itself takes: one page over an old one, and a flush.
+fn bare(path: &Path) -> Result<(), Box<dyn Error>> {
+    fs::write(path, vec![0; 16 << 20])?;
+    let file = File::options().write(true).open(path)?;
+    file.sync_all()?;
+    let mut times = Vec::new();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(3) {
+        let start = Instant::now();
+        file.write_all_at(&[1; 4096], (times.len() as u64 % 4096) * 4096)?;
+        file.sync_data()?;
+        times.push(start.elapsed());
+    }
+    println!("the disk alone, 4 KiB: {}", percentiles(&mut times));
+    Ok(())
+}
+
+fn percentiles(times: &mut [Duration]) -> String {
+    times.sort_unstable();
+    let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_micros();
+    format!("p50 {:>5} µs, p99 {:>6} µs", at(50), at(99))
 }
 
 fn open(path: &Path) -> Result<Store<Directory>, Box<dyn Error>> {
@@ -67,17 +94,11 @@ fn appends(path: &Path, batch: usize) -> Result<(), Box<dyn Error>> {
             store.prepare()?;
         }
     }
-    times.sort_unstable();
-    let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_micros();
     let total: Duration = times.iter().sum();
     let rate = slot as f64 / total.as_secs_f64();
     let each = encoding.as_nanos() / u128::from(slot);
-    println!(
-        "{batch:>4} records a sync: {rate:>9.0} records/s, p50 {:>5} µs, p99 {:>6} µs, {each} ns to \
-         encode one",
-        at(50),
-        at(99)
-    );
+    let percentiles = percentiles(&mut times);
+    println!("{batch:>4} records a sync: {percentiles}, {rate:.0} records/s, {each} ns to encode");
     Ok(())
 }
 

@@ -32,11 +32,13 @@ impl Directory {
     /// When the directory cannot be made, or is a file.
     pub fn new(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
-        if !path.is_dir() {
-            fs::create_dir_all(&path)?;
-            // The new directory's own name must survive, too.
-            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            fs::File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all()?;
+        let missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.is_dir();
+        let made: Vec<&Path> = path.ancestors().take_while(missing).collect();
+        fs::create_dir_all(&path)?;
+        // The names of the new folders must survive, too.
+        for parent in made.into_iter().filter_map(Path::parent) {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            fs::File::open(parent)?.sync_all()?;
         }
         Ok(Self { path: path.into() })
     }

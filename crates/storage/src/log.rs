@@ -176,7 +176,9 @@ impl<D: Disk> Log<D> {
         let number = self.spares.number(claimed);
         let least = FIRST_RECORD + size + HEADER_LEN + PAGE;
         let len = self.segment_bytes.max(least.next_multiple_of(PAGE));
-        let needed = self.used.iter().find(|used| used.keeps >= self.state.collected);
+        // There is no slot below the first: a segment without pvalues is not needed at all.
+        let floor = self.state.collected.max(Slot::FIRST);
+        let needed = self.used.iter().find(|used| used.keeps >= floor);
         let oldest = needed.map_or(number, |used| used.number);
         let (identity, chain, state) = (self.identity, self.chain, self.state);
         let first = self.sequence + 1;

@@ -6,7 +6,10 @@
 //! damage, and never passed over in silence. Otherwise it is the torn end of a write that nobody
 //! was told of, and it is dropped with all that follows.
 
-use synod_paxos::{Ballot, Record, Slot};
+use synod_paxos::{
+    Ballot, Record, Slot,
+    wire::{DecodeError, VERSION},
+};
 
 use crate::{
     disk::{File, read_fully},
@@ -244,11 +247,7 @@ impl Replay<'_> {
         let record = match window.body(seen)? {
             Body::Intact(body, both) => {
                 torn = !both;
-                header.record(body).map_err(|error| OpenError::Damaged {
-                    file: name.to_owned(),
-                    offset: seen.begins,
-                    what: format!("record {} cannot be read: {error}", header.sequence),
-                })?
+                header.record(body).map_err(|error| unreadable(name, seen, error))?
             }
             Body::Damaged => {
                 if !self.was_synced(window, seen.begins)? {
@@ -393,5 +392,20 @@ impl Replay<'_> {
             written.map_err(OpenError::io("write", &name))?;
         }
         last.file.sync().map_err(OpenError::io("sync", &name))
+    }
+}
+
+/// The error for a body that is as it was written, and means nothing to this program.
+fn unreadable(name: &str, seen: &Seen, error: DecodeError) -> OpenError {
+    let file = name.to_owned();
+    match error {
+        DecodeError::Version(found) => {
+            let (found, supported) = (u32::from(found), u32::from(VERSION));
+            OpenError::Format { file, found, supported }
+        }
+        DecodeError::Short | DecodeError::Long | DecodeError::Kind(_) | DecodeError::Value => {
+            let what = format!("record {} cannot be read: {error}", seen.header.sequence);
+            OpenError::Damaged { file, offset: seen.begins, what }
+        }
     }
 }

@@ -303,7 +303,8 @@ impl<D: Disk> Snapshots<D> {
         self.disk.sync_dir()?;
         shared.newest = Some(info);
         for old in slots.into_iter().filter(|old| *old < info.slot) {
-            self.disk.remove(&name(old))?;
+            // If it stays, the next one tries again.
+            drop(self.disk.remove(&name(old)));
         }
         Ok(info)
     }

@@ -217,6 +217,29 @@ fn a_restart_on_a_full_disk_costs_nothing_of_the_reserve() {
     assert_eq!(disk.files().keys().filter(|name| name.starts_with("log-")).count(), 3);
 }
 
+/// Each life ends in the middle of a write, so that the next one needs another segment.
+#[test]
+fn segments_without_pvalues_do_not_pile_up() {
+    let disk = SimDisk::new();
+    for life in 1..30 {
+        let mut store = with_reserve(&disk);
+        store.append(&[Record::Started(life)]);
+        store.sync().unwrap();
+        while store.prepare().unwrap() {}
+        disk.plan(nth(Operation::Sync, 1, Failure::Crash));
+        store.append(&[accepted(life.into(), 5, 900)]);
+        store.sync().unwrap_err();
+        drop(store);
+        // The title and the first record are whole, the second one is not.
+        let whole = disk.unsynced().len() - 1;
+        disk.power_cut(Unsynced::Prefix { whole, bytes: 700 });
+    }
+    assert!(disk.files().len() < 8, "{:?}", disk.files().keys());
+    let (_, _, found) = model::recover(&disk).unwrap();
+    assert_eq!(found.last(), Some(&Record::Started(29)));
+    assert!(found.len() < 4, "{found:?}");
+}
+
 /// A write that went to another place is missing where it should be, and does no harm there.
 #[test]
 fn a_misdirected_write_is_noticed() {

@@ -42,12 +42,12 @@ fn segment(number: u64) -> String {
 fn a_new_directory_is_formatted_once() {
     let disk = SimDisk::new();
     let store = model::open(&disk).unwrap();
-    assert!(store.is_new());
-    assert_eq!(store.identity().birth, BIRTH);
+    assert_eq!((store.is_new(), store.identity().birth), (true, BIRTH));
     drop(store);
     let store = Store::open(disk, WANT, 99, model::tiny()).unwrap();
-    assert!(!store.is_new());
-    assert_eq!(store.identity().birth, BIRTH);
+    // Nothing was ever written to it, so nothing can have been forgotten.
+    assert_eq!((store.is_new(), store.identity().birth), (true, BIRTH));
+    assert!(!model::open(&mine()).unwrap().is_new());
 }
 
 #[test]
