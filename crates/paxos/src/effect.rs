@@ -61,9 +61,11 @@ pub enum Record {
         /// What was performed.
         decree: Decree,
     },
-    /// The slots from `first` up to `end` are decided, each as the acceptor here holds it at this
-    /// place of the log.
+    /// The slots from `first` up to `end` are decided, each as the acceptor here has accepted it in
+    /// this ballot.
     Performed {
+        /// The ballot of the pvalues; one for each slot is in the log.
+        ballot: Ballot,
         /// The first of the slots, performed here.
         first: Slot,
         /// The slot after the last of them.

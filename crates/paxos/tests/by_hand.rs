@@ -440,8 +440,8 @@ fn chosen(round: u64, slot: u64) -> Message {
     Message::Decision { slot: Slot(slot), ballot: ballot(round, 2), decree: None }
 }
 
-fn performed(first: u64, end: u64) -> Record {
-    Record::Performed { first: Slot(first), end: Slot(end) }
+fn performed(round: u64, first: u64, end: u64) -> Record {
+    Record::Performed { ballot: ballot(round, 2), first: Slot(first), end: Slot(end) }
 }
 
 fn lost(round: u64, slot: u64) -> Record {
@@ -464,7 +464,7 @@ fn a_restart_performs_what_is_noted_and_nothing_else() {
     (1..=3).for_each(|slot| n.step(2, chosen(1, slot)));
     n.tick(20);
     let log = n.written();
-    assert_eq!(log.last(), Some(&performed(1, 4)));
+    assert_eq!(log.last(), Some(&performed(1, 1, 4)));
     n.tick(40);
     assert_eq!(n.written(), [], "nothing is noted twice");
 
@@ -476,10 +476,31 @@ fn a_restart_performs_what_is_noted_and_nothing_else() {
     assert_eq!(again.sent(), [(NodeId(3), decisions(2, vec![one(2), one(3)]))]);
     again.step(2, chosen(1, 4));
     again.tick(20);
-    assert!(again.written().contains(&performed(4, 5)));
+    assert!(again.written().contains(&performed(1, 4, 5)));
 
     let checkpoint: Vec<Record> = n.node.checkpoint().collect();
     assert_eq!(Process::recover(setup, None, &checkpoint).at(), (3, Slot(4)));
+}
+
+/// Section 4.3: a note speaks of what was accepted in one ballot. Between that and the ballot in
+/// which it is chosen the acceptor may accept something else, and that may have come into the log
+/// before the note, if the log was rewritten.
+#[test]
+fn a_note_does_not_speak_of_what_is_accepted_in_another_ballot() {
+    let setup = Setup::new(NodeId(1), three());
+    let other = Decree::from(vec![add(8, 1), add(8, 2)]);
+    let mut n = Process::format(setup.clone());
+    n.step(2, Message::P2a(pvalue(1, 1, one(1))));
+    n.step(2, decisions(1, vec![one(1)]));
+    n.tick(20);
+    let written = n.written();
+    assert_eq!(written.last(), Some(&performed(1, 1, 2)));
+    n.step(2, Message::P2a(pvalue(2, 1, other)));
+    let log = [written, n.written()].concat();
+    assert_eq!(Process::recover(setup.clone(), None, &log).at(), (1, Slot(2)));
+    let rewritten: Vec<Record> = n.node.checkpoint().filter(|record| !record.can_wait()).collect();
+    let log = [rewritten, log].concat();
+    assert_eq!(Process::recover(setup, None, &log).at(), (0, Slot(1)));
 }
 
 /// Section 4.3: each note is true by itself. Whichever of them are left, and in however many lives
@@ -536,7 +557,7 @@ fn a_restart_does_not_fill_the_gap_that_a_snapshot_left() {
     n.step(2, chosen(1, 3));
     n.tick(40);
     let log = n.written();
-    assert!(log.contains(&performed(1, 2)) && log.contains(&performed(3, 4)), "{log:?}");
+    assert!(log.contains(&performed(1, 1, 2)) && log.contains(&performed(1, 3, 4)), "{log:?}");
 
     let mut again = Process::recover(setup.clone(), None, &log);
     assert_eq!(again.at(), (1, Slot(2)));
@@ -578,7 +599,7 @@ fn a_restart_performs_a_million_slots() {
     let add = |cid| Decree::from(vec![Command { acked: cid, ..add(7, cid) }]);
     let pvalue = |slot| Record::Accepted(pvalue(1, slot, add(slot)));
     let log = [Record::Started(1)].into_iter().chain((1..=SLOTS).map(pvalue));
-    let log = log.chain([performed(1, SLOTS / 2), performed(SLOTS / 2, SLOTS + 1)]);
+    let log = log.chain([performed(1, 1, SLOTS / 2), performed(1, SLOTS / 2, SLOTS + 1)]);
     let mut out = Outbox::new(NodeId(1));
     let node = Node::recover(Setup::new(NodeId(1), three()), None, Counter(0), log, &mut out);
     assert_eq!(node.unwrap().replica().state().0, SLOTS);
@@ -711,6 +732,6 @@ fn a_lost_pvalue_is_forgotten_where_a_later_one_is_known() {
     // A node performs nothing from a pvalue that was lost.
     let setup = Setup { roles: Roles::ALL, ..setup };
     let first = Record::Accepted(pvalue(3, 1, one(1)));
-    let log = [Record::Started(1), first, lost(4, 1), performed(1, 2)];
+    let log = [Record::Started(1), first, lost(4, 1), performed(3, 1, 2)];
     assert_eq!(Process::recover(setup, None, &log).at(), (0, Slot(1)));
 }

@@ -141,12 +141,6 @@ impl History {
         self.ballots(slot).iter().find(|proposed| proposed.chosen)
     }
 
-    /// What an acceptor has accepted in its latest ballot, by its disk.
-    pub(crate) fn accepted(&self, node: NodeId, slot: Slot) -> Option<&Decree> {
-        let mut ballots = self.ballots(slot).iter().rev();
-        ballots.find(|proposed| proposed.accepted & bit(node) != 0).map(|latest| &latest.decree)
-    }
-
     /// The slot after the last one that anything was proposed for.
     pub(crate) fn end(&self) -> Slot {
         Slot::FIRST.plus(self.slots.len() as u64)

@@ -7,7 +7,7 @@ use synod_paxos::{Decree, Message, NodeId, Record, Slot};
 use super::Property;
 use crate::{
     event::{Event, Position, hold},
-    history::History,
+    history::{History, bit},
 };
 
 /// R1: what any process passes on as decided is what is chosen, by accepts that are on disk now.
@@ -60,12 +60,13 @@ impl Property for NotesWhatIsChosen {
         if let Record::Learned { slot, decree } = record {
             return is_chosen(*node, *slot, decree, history);
         }
-        let Record::Performed { first, end } = record else { return Ok(()) };
+        let Record::Performed { ballot, first, end } = record else { return Ok(()) };
         for slot in (first.0..end.0).map(Slot) {
-            let Some(held) = history.accepted(*node, slot) else {
+            let held = history.proposed(slot, *ballot).filter(|p| p.accepted & bit(*node) != 0);
+            let Some(held) = held else {
                 return Err(format!("{node} notes {record}: it has not accepted slot {slot}"));
             };
-            is_chosen(*node, slot, held, history)?;
+            is_chosen(*node, slot, &held.decree, history)?;
         }
         Ok(())
     }
