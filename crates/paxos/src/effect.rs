@@ -221,6 +221,10 @@ impl Outbox {
         self.effects.push(Effect::Respond(Response { client, cid, outcome }));
     }
 
+    pub(crate) fn serve_snapshot(&mut self, to: NodeId, slot: Slot, offset: u64) {
+        self.effects.push(Effect::ServeSnapshot { to, slot, offset });
+    }
+
     #[inline]
     pub(crate) fn push(&mut self, effect: Effect) {
         self.effects.push(effect);
