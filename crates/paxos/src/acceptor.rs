@@ -161,9 +161,9 @@ impl Acceptor {
         (*held == ballot).then_some(decree)
     }
 
-    /// What is accepted in each of the slots from `first` on, whatever the ballot.
-    pub(crate) fn decrees(&self, first: Slot) -> impl Iterator<Item = (Slot, &Decree)> {
-        self.accepted.iter_from(first).map(|(slot, (_, decree))| (slot, decree))
+    /// What is accepted in each of the slots from `first` on, and in which ballot.
+    pub(crate) fn held(&self, first: Slot) -> impl Iterator<Item = (Slot, &(Ballot, Decree))> {
+        self.accepted.iter_from(first)
     }
 
     fn wants(&self, pvalue: &PValue) -> bool {

@@ -199,7 +199,7 @@ impl<S: StateMachine> Replica<S> {
             return;
         }
         if slot < self.decisions.base() {
-            return out.push(Effect::ServeSnapshot { to, slot: Slot(0), offset: 0 });
+            return out.serve_snapshot(to, Slot(0), 0);
         }
         let mut weight = 0;
         let mut decrees = Vec::new();

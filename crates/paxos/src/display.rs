@@ -263,7 +263,9 @@ impl Display for Record {
             Self::Accepted(pvalue) => write!(f, "accepted {pvalue}"),
             Self::Collected(slot) => write!(f, "collected below {slot}"),
             Self::Learned { slot, decree } => write!(f, "learned <{slot}, {decree}>"),
-            Self::Performed { first, end } => write!(f, "performed from {first} below {end}"),
+            Self::Performed { ballot, first, end } => {
+                write!(f, "performed from {first} below {end}, as accepted in {ballot}")
+            }
             Self::Lost { ballot, slot } => write!(f, "lost <{ballot}, {slot}>"),
         }
     }

@@ -61,9 +61,11 @@ pub enum Record {
         /// What was performed.
         decree: Decree,
     },
-    /// The slots from `first` up to `end` are decided, each as the acceptor here holds it at this
-    /// place of the log.
+    /// The slots from `first` up to `end` are decided, each as the acceptor here has accepted it in
+    /// this ballot.
     Performed {
+        /// The ballot of the pvalues; one for each slot is in the log.
+        ballot: Ballot,
         /// The first of the slots, performed here.
         first: Slot,
         /// The slot after the last of them.
@@ -224,6 +226,10 @@ impl Outbox {
     #[inline]
     pub(crate) fn respond(&mut self, client: ClientId, cid: u64, outcome: Outcome) {
         self.effects.push(Effect::Respond(Response { client, cid, outcome }));
+    }
+
+    pub(crate) fn serve_snapshot(&mut self, to: NodeId, slot: Slot, offset: u64) {
+        self.effects.push(Effect::ServeSnapshot { to, slot, offset });
     }
 
     #[inline]

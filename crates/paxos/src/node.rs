@@ -10,7 +10,7 @@ mod handover;
 
 use crate::{
     acceptor::Acceptor,
-    effect::{Effect, Outbox, Record},
+    effect::{Outbox, Record},
     leader::{Event, Leader},
     lease::{Grants, Held},
     liveness::{Liveness, Time},
@@ -285,9 +285,7 @@ impl<S: StateMachine> Node<S> {
             }
             Message::Learn(slot) => replica.teach(from, slot, out),
             Message::Decisions { first, decrees } => replica.taught(from, first, decrees, out),
-            Message::FetchSnapshot { slot, offset } => {
-                out.push(Effect::ServeSnapshot { to: from, slot, offset });
-            }
+            Message::FetchSnapshot { slot, offset } => out.serve_snapshot(from, slot, offset),
             Message::SnapshotChunk(chunk) => replica.chunk(from, chunk, out),
             Message::ReadReply { round, highest } => replica.read_reply(from, round, highest, out),
 

@@ -4,10 +4,11 @@
 //! A replica keeps no log of its own. Most of what it performs is in the log of the acceptor on
 //! its node already; from time to time it notes for which slots that is what was decided
 //! ([`Record::Performed`]), and the decrees of the others ([`Record::Learned`]). Each of these
-//! records is true by itself: it says of certain slots that they are decided, and what. So it does
-//! not matter which of them a crash has left, whether a snapshot came in between, or which life
-//! wrote them: what they say together are decisions, and a replica performs decisions in order,
-//! as far as there is no gap. The rest it learns from others.
+//! records is true by itself: it says of certain slots that they are decided, and what, for a
+//! ballot and a slot have one decree. So it does not matter which of them a crash has left, where
+//! in the log they stand, whether a snapshot came in between, or which life wrote them: what they
+//! say together are decisions, and a replica performs decisions in order, as far as there is no
+//! gap. The rest it learns from others.
 
 use alloc::vec::Vec;
 
@@ -64,9 +65,10 @@ impl<S: StateMachine> Node<S> {
                 | Record::Collected(_)
                 | Record::Lost { .. } => acceptor.replay(record),
                 Record::Learned { slot, decree } => know(&mut decided, slot, &decree),
-                Record::Performed { first, end } => {
-                    let held = acceptor.decrees(first).take_while(|(slot, _)| *slot < end);
-                    held.for_each(|(slot, decree)| know(&mut decided, slot, decree));
+                Record::Performed { ballot, first, end } => {
+                    let held = acceptor.held(first).take_while(|(slot, _)| *slot < end);
+                    let held = held.filter(|(_, (held, _))| *held == ballot);
+                    held.for_each(|(slot, (_, decree))| know(&mut decided, slot, decree));
                 }
             }
         }
@@ -149,24 +151,28 @@ impl<S: StateMachine> Replica<S> {
     fn notes(&self, acceptor: &Acceptor, from: Slot, most: Most) -> (Vec<Record>, Slot) {
         let from = from.max(self.collected()).max(self.catchup.durable());
         let (mut records, mut next, mut weight) = (Vec::new(), from, 0);
-        let mut held = acceptor.decrees(from).peekable();
+        let mut held = acceptor.held(from).peekable();
         let performed = self.decisions.iter_from(from).take_while(|(s, _)| *s < self.slot_out());
         for (slot, decree) in performed.take(most.slots) {
             while held.next_if(|(s, _)| *s < slot).is_some() {}
             let accepted = held.next_if(|(s, _)| *s == slot).map(|(_, accepted)| accepted);
-            if !accepted.is_some_and(|accepted| accepted.is(decree)) {
+            if !accepted.is_some_and(|(_, accepted)| accepted.is(decree)) {
                 weight += decree.weight();
                 if weight > most.bytes && next > from {
                     break;
                 }
             }
             next = slot.next();
-            if accepted != Some(decree) {
+            let Some((ballot, _)) = accepted.filter(|(_, accepted)| accepted == decree) else {
                 records.push(Record::Learned { slot, decree: decree.clone() });
-            } else if let Some(Record::Performed { end, .. }) = records.last_mut() {
-                *end = next;
-            } else {
-                records.push(Record::Performed { first: slot, end: next });
+                continue;
+            };
+            match records.last_mut() {
+                Some(Record::Performed { ballot: last, end, .. }) if last == ballot => *end = next,
+                Some(_) | None => {
+                    let (ballot, first) = (*ballot, slot);
+                    records.push(Record::Performed { ballot, first, end: next });
+                }
             }
         }
         (records, next)

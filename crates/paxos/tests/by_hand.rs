@@ -10,7 +10,7 @@ use synod_paxos::{
     Ballot, ClientId, Command, Decree, Effect, Level, Members, Message, Node, NodeId, Op, Outbox,
     Outcome, PValue, Payload, Reconfiguration, Record, Response, Roles, Schedule, Setup, Slot,
     StateMachine,
-    message::{P1b, Progress, Propose},
+    message::{P1b, P2b, Progress, Propose, SnapshotChunk, Vote},
 };
 
 /// Adds up the first bytes of all operations.
@@ -46,6 +46,14 @@ impl Process {
         Self { node, out, now: Duration::ZERO }
     }
 
+    /// The next life of a process that is to be `setup`, from what is on its disk.
+    fn recover(setup: Setup, base: Option<(&[u8], u64)>, log: &[Record]) -> Self {
+        let mut out = Outbox::new(setup.id);
+        let (frame, state) = (base.map(|(frame, _)| frame), Counter(base.map_or(0, |b| b.1)));
+        let node = Node::recover(setup, frame, state, log.iter().cloned(), &mut out);
+        Self { node: node.expect("it has lived before"), out, now: Duration::ZERO }
+    }
+
     fn step(&mut self, from: u32, message: Message) {
         self.node.step(self.now, NodeId(from), message, &mut self.out);
     }
@@ -69,6 +77,18 @@ impl Process {
 
     fn saved(&mut self, slot: u64) {
         self.node.saved(Slot(slot), &mut self.out);
+    }
+
+    /// The records among its effects.
+    fn written(&mut self) -> Vec<Record> {
+        let record =
+            |effect| if let Effect::Persist(record) = effect { Some(record) } else { None };
+        self.out.drain().filter_map(record).collect()
+    }
+
+    /// What its state and slot_out are.
+    fn at(&self) -> (u64, Slot) {
+        (self.node.replica().state().0, self.node.replica().slot_out())
     }
 
     /// What it has asked of its owner since it was looked at last.
@@ -411,4 +431,313 @@ fn reads_that_wait_are_bounded_wherever_they_wait() {
     r.flush();
     assert!(!(60_000..90_000).all(|id| r.read(id)));
     assert!(!r.effects().iter().any(|e| matches!(e, Effect::ReadReady(_))));
+}
+
+fn pvalue(round: u64, slot: u64, decree: Decree) -> PValue {
+    PValue { ballot: ballot(round, 2), slot: Slot(slot), decree }
+}
+
+/// A decree that adds one.
+fn one(cid: u64) -> Decree {
+    Decree::from(vec![add(7, cid)])
+}
+
+fn chosen(round: u64, slot: u64) -> Message {
+    Message::Decision { slot: Slot(slot), ballot: ballot(round, 2), decree: None }
+}
+
+fn performed(round: u64, first: u64, end: u64) -> Record {
+    Record::Performed { ballot: ballot(round, 2), first: Slot(first), end: Slot(end) }
+}
+
+fn lost(round: u64, slot: u64) -> Record {
+    Record::Lost { ballot: ballot(round, 2), slot: Slot(slot) }
+}
+
+fn chunk(slot: u64, checksum: u64, offset: u64, len: usize) -> Message {
+    let bytes = vec![0; len].into_boxed_slice();
+    let slot = Slot(slot);
+    Message::SnapshotChunk(Box::new(SnapshotChunk { slot, checksum, total: 9, offset, bytes }))
+}
+
+/// Section 4.3: what was performed is performed again by a restart, from the acceptor's log; what
+/// the acceptor has only accepted is not.
+#[test]
+fn a_restart_performs_what_is_noted_and_nothing_else() {
+    let setup = Setup::new(NodeId(1), three());
+    let mut n = Process::format(setup.clone());
+    (1..=4).for_each(|slot| n.step(2, Message::P2a(pvalue(1, slot, one(slot)))));
+    (1..=3).for_each(|slot| n.step(2, chosen(1, slot)));
+    n.tick(20);
+    let log = n.written();
+    assert_eq!(log.last(), Some(&performed(1, 1, 4)));
+    n.tick(40);
+    assert_eq!(n.written(), [], "nothing is noted twice");
+
+    let mut again = Process::recover(setup.clone(), None, &log);
+    assert_eq!(again.at(), (3, Slot(4)));
+    assert_eq!(again.effects(), [Effect::Persist(Record::Started(2))]);
+    // It teaches others what it performed, and notes only what is new.
+    again.step(3, Message::Learn(Slot(2)));
+    assert_eq!(again.sent(), [(NodeId(3), decisions(2, vec![one(2), one(3)]))]);
+    again.step(2, chosen(1, 4));
+    again.tick(20);
+    assert!(again.written().contains(&performed(1, 4, 5)));
+
+    let checkpoint: Vec<Record> = n.node.checkpoint().collect();
+    assert_eq!(Process::recover(setup, None, &checkpoint).at(), (3, Slot(4)));
+}
+
+/// Section 4.3: a note speaks of what was accepted in one ballot. Between that and the ballot in
+/// which it is chosen the acceptor may accept something else, and that may have come into the log
+/// before the note, if the log was rewritten.
+#[test]
+fn a_note_does_not_speak_of_what_is_accepted_in_another_ballot() {
+    let setup = Setup::new(NodeId(1), three());
+    let other = Decree::from(vec![add(8, 1), add(8, 2)]);
+    let mut n = Process::format(setup.clone());
+    n.step(2, Message::P2a(pvalue(1, 1, one(1))));
+    n.step(2, decisions(1, vec![one(1)]));
+    n.tick(20);
+    let written = n.written();
+    assert_eq!(written.last(), Some(&performed(1, 1, 2)));
+    n.step(2, Message::P2a(pvalue(2, 1, other)));
+    let log = [written, n.written()].concat();
+    assert_eq!(Process::recover(setup.clone(), None, &log).at(), (1, Slot(2)));
+    let rewritten: Vec<Record> = n.node.checkpoint().filter(|record| !record.can_wait()).collect();
+    let log = [rewritten, log].concat();
+    assert_eq!(Process::recover(setup, None, &log).at(), (0, Slot(1)));
+}
+
+/// Section 4.3: each note is true by itself. Whichever of them are left, and in however many lives
+/// they were written, a restart performs a part of what was decided, from the beginning.
+#[test]
+fn a_restart_performs_no_decree_that_lost_whatever_notes_are_left() {
+    let setup = Setup::new(NodeId(1), three());
+    let mut n = Process::format(setup.clone());
+    // The acceptor holds decrees that add two for slots 2 and 5, and nothing for slot 4; decided
+    // are decrees that add one.
+    let two = |cid| Decree::from(vec![add(8, cid), add(8, cid + 1)]);
+    for (slot, decree) in [(1, one(1)), (2, two(1)), (3, one(3)), (5, two(3)), (6, one(6))] {
+        n.step(2, Message::P2a(pvalue(1, slot, decree)));
+    }
+    let mut log = n.written();
+    n.step(2, decisions(1, (1..=4).map(one).collect()));
+    n.tick(20);
+    log.extend(n.written());
+    let mut n = Process::recover(setup.clone(), None, &log);
+    assert_eq!(n.at(), (4, Slot(5)));
+    n.step(2, decisions(5, (5..=6).map(one).collect()));
+    n.tick(20);
+    log.extend(n.written());
+    assert_eq!(Process::recover(setup.clone(), None, &log).at(), (6, Slot(7)));
+
+    let notes: Vec<usize> = (0..log.len()).filter(|i| log[*i].can_wait()).collect();
+    assert_eq!(notes.len(), 6, "{log:?}");
+    for left in 0..1 << notes.len() {
+        let gone =
+            |i: &usize| notes.iter().position(|n| n == i).is_some_and(|n| left & 1 << n == 0);
+        let log: Vec<Record> =
+            (0..log.len()).filter(|i| !gone(i)).map(|i| log[i].clone()).collect();
+        let (state, slot_out) = Process::recover(setup.clone(), None, &log).at();
+        assert_eq!(state, slot_out.0 - 1, "from {log:?}");
+    }
+}
+
+/// Section 4.3: a snapshot of another replica, which was lost again, left a gap in what was
+/// performed here. The acceptor holds something for the gap, but not what was decided.
+#[test]
+fn a_restart_does_not_fill_the_gap_that_a_snapshot_left() {
+    let setup = Setup::new(NodeId(1), three());
+    let mut n = Process::format(setup.clone());
+    let two = Decree::from(vec![add(8, 1), add(8, 2)]);
+    n.step(2, Message::P2a(pvalue(1, 1, one(1))));
+    n.step(2, chosen(1, 1));
+    n.step(2, Message::P2a(pvalue(1, 2, two)));
+    n.tick(20);
+    let mut ahead = Process::new(3, Roles::REPLICA, &three());
+    ahead.step(2, decisions(1, vec![one(1), one(2)]));
+    let frame = ahead.node.replica().frame();
+    assert_eq!(n.node.install(&frame, Counter(2), &mut n.out), Ok(true));
+    n.step(2, Message::P2a(pvalue(1, 3, one(3))));
+    n.step(2, chosen(1, 3));
+    n.tick(40);
+    let log = n.written();
+    assert!(log.contains(&performed(1, 1, 2)) && log.contains(&performed(1, 3, 4)), "{log:?}");
+
+    let mut again = Process::recover(setup.clone(), None, &log);
+    assert_eq!(again.at(), (1, Slot(2)));
+    // It knows that it is behind, and needs only what is missing.
+    (1..4).for_each(|round| again.tick(60 * round));
+    assert!(again.sent().iter().any(|(_, m)| *m == Message::Learn(Slot(2))));
+    again.step(3, decisions(2, vec![one(2)]));
+    assert_eq!(again.at(), (3, Slot(4)));
+    // With the snapshot, nothing is missing.
+    assert_eq!(Process::recover(setup, Some((&frame, 2)), &log).at(), (3, Slot(4)));
+}
+
+/// Section 4.3: notes cost little time in one turn of the process, however much there is to note;
+/// and those of slots that the last snapshot covers can go.
+#[test]
+fn notes_are_made_a_few_at_a_time_and_not_of_what_is_saved() {
+    let mut n = Process::new(1, Roles::REPLICA, &three());
+    let large = |cid| {
+        let op = Op::Apply(Payload::from(vec![1; 100_000]));
+        Decree::from(vec![command(7, cid, op)])
+    };
+    n.step(2, decisions(1, (1..=30).map(large).collect()));
+    let mut noted = Vec::new();
+    for round in 1..=5 {
+        n.tick(20 * round);
+        noted.push(n.written().len());
+    }
+    assert_eq!(noted, [10, 10, 10, 0, 0]);
+    n.saved(29);
+    let kept: Vec<Record> = n.node.checkpoint().collect();
+    let learned = |slot| Record::Learned { slot: Slot(slot), decree: large(slot) };
+    assert_eq!(kept, [Record::Started(1), learned(29), learned(30)]);
+}
+
+/// Section 4.3: a million slots, as many as can be kept at all.
+#[test]
+fn a_restart_performs_a_million_slots() {
+    const SLOTS: u64 = 1_000_000;
+    let add = |cid| Decree::from(vec![Command { acked: cid, ..add(7, cid) }]);
+    let pvalue = |slot| Record::Accepted(pvalue(1, slot, add(slot)));
+    let log = [Record::Started(1)].into_iter().chain((1..=SLOTS).map(pvalue));
+    let log = log.chain([performed(1, 1, SLOTS / 2), performed(1, SLOTS / 2, SLOTS + 1)]);
+    let mut out = Outbox::new(NodeId(1));
+    let node = Node::recover(Setup::new(NodeId(1), three()), None, Counter(0), log, &mut out);
+    assert_eq!(node.unwrap().replica().state().0, SLOTS);
+}
+
+/// Trap E27: a node was not there, or died, when it was told that its configuration is over. What
+/// it has saved says so, and its owner is told again.
+#[test]
+fn a_restart_tells_again_which_configuration_is_over() {
+    let schedule = Schedule::new(members(&[1, 2, 3], &[21], &[11]), 2);
+    let setup = Setup { roles: Roles::REPLICA, ..Setup::new(NodeId(1), schedule.clone()) };
+    let mut n = Process::format(setup.clone());
+    let mut log = vec![reconfigure(1, 0, members(&[2, 3, 4], &[22], &[12]))];
+    log.resize(4, Decree::noop());
+    n.step(3, decisions(1, log));
+    n.saved(5);
+    [2, 3].into_iter().for_each(|id| n.step(id, report(5, 1)));
+    let over = Effect::Retired(schedule.latest().clone());
+    let effects = n.effects();
+    assert!(effects.contains(&over));
+    let frame = n.node.replica().frame();
+    let mut again = Process::recover(setup, Some((&frame, 0)), &[Record::Started(1)]);
+    assert!(again.effects().contains(&over));
+}
+
+/// Invariant R4: while a snapshot was being restored, the replica went on.
+#[test]
+fn a_snapshot_that_is_no_longer_newer_is_not_installed() {
+    let mut ahead = Process::new(2, Roles::REPLICA, &three());
+    ahead.step(3, decisions(1, vec![one(1), one(2)]));
+    let frame = ahead.node.replica().frame();
+    for (more, newer) in [(1, true), (2, false), (3, false)] {
+        let mut n = Process::new(1, Roles::REPLICA, &three());
+        n.step(2, decisions(1, (1..=more).map(one).collect()));
+        assert_eq!(n.node.install(&frame, Counter(2), &mut n.out), Ok(newer));
+        assert_eq!(n.at(), (more.max(2), Slot(more.max(2) + 1)));
+        let damaged = &frame[..frame.len() - 1];
+        let invalid = n.node.install(damaged, Counter(9), &mut n.out);
+        assert!(invalid.is_err() || invalid == Ok(false));
+        assert_eq!(n.at(), (more.max(2), Slot(more.max(2) + 1)));
+    }
+}
+
+/// Section 4.2: one snapshot is fetched at a time, and restored. Only when that has failed, another
+/// replica is asked.
+#[test]
+fn nobody_is_asked_for_a_snapshot_while_one_is_being_restored() {
+    let mut n = Process::new(1, Roles::REPLICA, &three());
+    n.step(2, report(40, 0));
+    n.step(2, chunk(40, 1, 0, 4));
+    n.step(2, chunk(40, 1, 4, 5));
+    let kept = |effect| {
+        if let Effect::KeepChunk { complete, .. } = effect { Some(complete) } else { None }
+    };
+    assert_eq!(n.effects().into_iter().filter_map(kept).collect::<Vec<_>>(), [false, true]);
+    let asks = |n: &mut Process, from: u64| {
+        (from..from + 4).for_each(|round| n.tick(60 * round));
+        let sent = n.sent();
+        sent.iter().any(|(_, m)| matches!(m, Message::Learn(_) | Message::FetchSnapshot { .. }))
+    };
+    n.step(3, chunk(39, 2, 0, 4));
+    assert!(!asks(&mut n, 1));
+    n.node.install_failed();
+    assert!(asks(&mut n, 9));
+}
+
+/// Trap E16: an acceptor whose disk has lost what was accepted in slot 2 must not say that nothing
+/// was; nor may what it had accepted there before pass for the latest.
+#[test]
+fn an_acceptor_says_nothing_of_a_slot_that_its_disk_has_lost() {
+    let setup = Setup { roles: Roles::ACCEPTOR, ..Setup::new(NodeId(1), three()) };
+    let accepted = |round, slot| Record::Accepted(pvalue(round, slot, one(slot)));
+    let log = [Record::Started(1), accepted(1, 1), accepted(1, 2), lost(3, 2), accepted(3, 4)];
+    let mut a = Process::recover(setup.clone(), None, &log);
+    let ballot_num = a.node.acceptor().ballot_num();
+    assert_eq!(ballot_num, ballot(3, 2), "it had adopted that ballot");
+    a.effects();
+    let asked = |a: &mut Process, round, first| {
+        a.step(2, Message::P1a { ballot: ballot(round, 2), first: Slot(first) });
+        let report = |e| {
+            if let Effect::SendWhenDurable(_, Message::P1b(p1b)) = e { Some(p1b) } else { None }
+        };
+        a.effects().into_iter().find_map(report)
+    };
+    let slots = |p1b: &P1b| p1b.accepted.iter().map(|p| p.slot.0).collect::<Vec<_>>();
+
+    // A report goes as far as the acceptor knows, and is not complete.
+    let report = asked(&mut a, 4, 1).unwrap();
+    assert_eq!((slots(&report), report.rest), (vec![1], Some(Slot(2))));
+    assert_eq!(asked(&mut a, 4, 2), None);
+    assert_eq!(asked(&mut a, 4, 3).unwrap().rest, None);
+    // A refusal says nothing of slots.
+    assert_eq!(asked(&mut a, 2, 2).unwrap().held, ballot(4, 2));
+    a.step(3, Message::ReadQuery { round: 1 });
+    assert_eq!(a.sent(), [(NodeId(3), Message::ReadReply { round: 1, highest: Slot(4) })]);
+    a.step(2, chosen(3, 2));
+
+    // The loss outlives a rewritten log, until the slot is accepted anew, or collected.
+    let checkpoint: Vec<Record> = a.node.checkpoint().collect();
+    let mut b = Process::recover(setup.clone(), None, &checkpoint);
+    assert_eq!(b.node.acceptor(), a.node.acceptor());
+    assert_eq!(b.node.acceptor().lost().collect::<Vec<_>>(), [Slot(2)]);
+    assert_eq!(asked(&mut b, 4, 2), None);
+    b.step(2, Message::Collect(Slot(3)));
+    assert_eq!(slots(&asked(&mut b, 4, 1).unwrap()), [4]);
+
+    a.step(2, Message::P2a(pvalue(4, 2, one(2))));
+    let vote = P2b { slot: Slot(2), asked: ballot(4, 2), vote: Vote::Accepted };
+    assert!(a.effects().contains(&Effect::SendWhenDurable(NodeId(2), Message::P2b(vote))));
+    assert_eq!(slots(&asked(&mut a, 4, 1).unwrap()), [1, 2, 4]);
+    assert_eq!(a.node.acceptor().lost().count(), 0);
+}
+
+/// Trap E16: what was lost does not matter where something later is known.
+#[test]
+fn a_lost_pvalue_is_forgotten_where_a_later_one_is_known() {
+    let setup = Setup { roles: Roles::ACCEPTOR, ..Setup::new(NodeId(1), three()) };
+    let later = Record::Accepted(pvalue(3, 2, one(2)));
+    for log in [vec![lost(1, 2), later.clone()], vec![later.clone(), lost(1, 2)]] {
+        let log = [vec![Record::Started(1)], log].concat();
+        let a = Process::recover(setup.clone(), None, &log);
+        assert_eq!(a.node.acceptor().lost().count(), 0, "{log:?}");
+        assert_eq!(a.node.acceptor().accepted(Slot(2), ballot(3, 2)), Some(&one(2)));
+    }
+    let log = [Record::Started(1), Record::Collected(Slot(3)), lost(5, 2)];
+    let a = Process::recover(setup.clone(), None, &log);
+    assert_eq!(a.node.acceptor().lost().count(), 0);
+    assert_eq!(a.node.acceptor().ballot_num(), ballot(5, 2));
+
+    // A node performs nothing from a pvalue that was lost.
+    let setup = Setup { roles: Roles::ALL, ..setup };
+    let first = Record::Accepted(pvalue(3, 1, one(1)));
+    let log = [Record::Started(1), first, lost(4, 1), performed(3, 1, 2)];
+    assert_eq!(Process::recover(setup, None, &log).at(), (0, Slot(1)));
 }

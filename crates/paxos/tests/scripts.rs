@@ -181,6 +181,13 @@ enum Command {
     },
     /// `backup 1`: somebody copies the disk of process 1.
     Backup(u32),
+    /// `damage 1 slot=2`: the disk of process 1 loses what was accepted in slot 2, but for slot and
+    /// ballot.
+    Damage {
+        id: u32,
+        #[arg(key)]
+        slot: u64,
+    },
     /// `restart 1`, from its disk; `restart 1 wiped`, from an empty one; `restart 1 backup`, from
     /// the copy.
     Restart {
@@ -265,6 +272,7 @@ impl Runner for Cluster {
             })?,
             Command::Crash { id, synced } => self.crash(*id, synced.unwrap_or(0))?,
             Command::Backup(id) => self.backup(*id)?,
+            Command::Damage { id, slot } => self.damage(*id, Slot(*slot))?,
             Command::Restart { id, disk } => self.restart(*id, disk.as_deref())?,
             Command::Snapshot { ids } => each(self, ids, Self::snapshot)?,
             Command::Compact { ids } => each(self, ids, Self::compact)?,

@@ -175,7 +175,7 @@ fn records() -> Vec<Record> {
         Record::Accepted(pvalue(5, &[command(1, "x"), command(2, "y")])),
         Record::Collected(Slot(8)),
         Record::Learned { slot: Slot(5), decree: Decree::from(vec![command(1, "x")]) },
-        Record::Performed { first: Slot(6), end: Slot(1 << 40) },
+        Record::Performed { ballot: BALLOT, first: Slot(6), end: Slot(1 << 40) },
         Record::Lost { ballot: HIGHER, slot: Slot(5) },
     ]
 }

@@ -7,7 +7,8 @@ use std::{cell::Cell, collections::VecDeque, rc::Rc, time::Duration};
 
 use harness::{Args, Outbox, REPLICAS, Replica, TrimPolicy, read_id, run_sync};
 use synod_paxos::{
-    ClientId, Command, Effect, Members, Message, Node, NodeId, Op, Outcome, Payload, Schedule, Setup, Slot, StateMachine,
+    ClientId, Command, Effect, Members, Message, Node, NodeId, Op, Outcome, Payload, Schedule,
+    Setup, Slot, StateMachine,
 };
 
 /// Checks that the proposals are applied as 0, 1, 2, …, and counts them.

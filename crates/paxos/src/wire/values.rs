@@ -255,7 +255,8 @@ kinds!(Record {
     3 => Self::Accepted(pvalue), [pvalue], Self::Accepted(pvalue);
     4 => Self::Collected(slot), [slot], Self::Collected(slot);
     5 => Self::Learned { slot, decree }, [slot, decree], Self::Learned { slot, decree };
-    6 => Self::Performed { first, end }, [first, end], Self::Performed { first, end };
+    6 => Self::Performed { ballot, first, end }, [ballot, first, end],
+        Self::Performed { ballot, first, end };
     7 => Self::Lost { ballot, slot }, [ballot, slot], Self::Lost { ballot, slot };
 });
 

@@ -241,6 +241,19 @@ fn r2_to_r4_object_to_another_state_and_to_falling_back() {
 }
 
 #[test]
+fn section_4_3_objects_to_notes_of_what_is_not_chosen() {
+    let mut story = Story::begun();
+    let learned = |cid| Record::Learned { slot: Slot(1), decree: decree(cid) };
+    let ballot = ballot(1, 1);
+    let performed = |end| Record::Performed { ballot, first: Slot(1), end: Slot(end) };
+    assert_eq!(story.writes(3, learned(1)), Ok(()));
+    assert_eq!(story.writes(1, performed(2)), Ok(()));
+    assert_eq!(story.writes(3, learned(2)), Err("4.3 notes"));
+    assert_eq!(story.writes(3, performed(2)), Err("4.3 notes"));
+    assert_eq!(story.writes(1, performed(3)), Err("4.3 notes"));
+}
+
+#[test]
 fn r5_objects_to_slots_beyond_the_window_and_to_other_epochs() {
     assert_eq!(Story::new().sends(1, propose(2, 0)), Ok(()));
     assert_eq!(Story::new().sends(1, propose(3, 0)), Err("R5"));

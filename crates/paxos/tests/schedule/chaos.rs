@@ -76,7 +76,7 @@ impl World {
     fn act(&mut self) -> Judged {
         let w = self.options.weights;
         type Action = fn(&mut World) -> Judged;
-        let actions: [(u32, Action); 16] = [
+        let actions: [(u32, Action); 17] = [
             (w.deliver, Self::deliver_one),
             (w.tick, Self::tick),
             (w.flush, |world| {
@@ -95,6 +95,10 @@ impl World {
             }),
             (w.reconfigure, Self::reconfigure),
             (w.release, Self::release),
+            (w.restore, |world| {
+                let id = world.somebody();
+                world.restored(id)
+            }),
             (w.compact, |world| {
                 let id = world.somebody();
                 world.compact(id);
@@ -316,6 +320,7 @@ impl World {
                     self.stop(id);
                 }
                 self.recover(id)?;
+                self.restored(id)?;
                 self.sync(id)?;
             }
             for packet in self.network.take_all() {

@@ -49,6 +49,11 @@ impl Disk {
         self.log.push(record);
     }
 
+    /// Where the log has records for which `wanted` says so.
+    pub(crate) fn places(&self, wanted: impl Fn(&Record) -> bool) -> Vec<usize> {
+        (0..self.log.len()).filter(|place| wanted(&self.log[*place])).collect()
+    }
+
     /// A later snapshot replaces an earlier one.
     pub(crate) fn save(&mut self, slot: Slot, bytes: Vec<u8>) -> bool {
         let later = self.snapshot.as_ref().is_none_or(|(saved, _)| *saved < slot);

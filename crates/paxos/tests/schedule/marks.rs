@@ -38,6 +38,12 @@ marks! {
     preemptions >= 1_000,
     /// Lives after the first.
     recoveries >= 1_000,
+    /// Slots after the last snapshot that a restart performed without asking.
+    performed_again >= 1_000,
+    /// Pvalues that a disk lost.
+    lost >= 100,
+    /// Snapshots that were no longer newer when they had been restored.
+    snapshots_late >= 1,
     /// Snapshots taken over from other replicas.
     snapshots_installed >= 100,
     /// Slots in which nothing was to be done.

@@ -39,6 +39,7 @@ pub(crate) struct Weights {
     pub(crate) read: u32,
     pub(crate) reconfigure: u32,
     pub(crate) release: u32,
+    pub(crate) restore: u32,
     pub(crate) compact: u32,
     pub(crate) stop: u32,
     pub(crate) campaign: u32,
@@ -84,6 +85,10 @@ pub(crate) struct Options {
     pub(crate) last_words: Option<(&'static str, u32)>,
     /// What a crash leaves of what was being written: some of it, or nothing.
     pub(crate) torn: bool,
+    /// Of 1000 restarts: how many find that the disk has lost something.
+    pub(crate) damaged: u32,
+    /// Snapshots of others take a while to be restored.
+    pub(crate) restores_slowly: bool,
 }
 
 fn one_in(rng: &mut Rng, n: u32) -> bool {
@@ -108,7 +113,7 @@ impl Options {
             colocated,
             window: rng.u64(1..=4),
             sessions: if one_in(rng, 8) { rng.usize(2..=6) } else { 1000 },
-            snapshot_every: u64::from(few(rng, 18)) + 2,
+            snapshot_every: if one_in(rng, 6) { 200 } else { u64::from(few(rng, 18)) + 2 },
             ballast: if one_in(rng, 15) { 600_000 } else { 0 },
             timing: Timing { patience_max: Duration::from_millis(800), ..Timing::default() },
             steps: rng.u32(500..=5000),
@@ -127,6 +132,8 @@ impl Options {
             held: None,
             last_words: None,
             torn: rng.bool(),
+            damaged: 0,
+            restores_slowly: rng.bool(),
             members,
         };
         if !one_in(rng, 8) {
@@ -166,6 +173,10 @@ impl Options {
             self.weights.campaign = few(rng, 12);
         }
         if one_in(rng, 3) {
+            self.damaged = rng.u32(100..=900);
+            self.weights.crash = self.weights.crash.max(few(rng, 12));
+        }
+        if one_in(rng, 3) {
             (self.weights.cut, self.weights.heal) = (few(rng, 6), few(rng, 12));
         }
     }
@@ -203,6 +214,7 @@ fn draw_weights(rng: &mut Rng) -> Weights {
         read: if rng.bool() { few(rng, 20) } else { 0 },
         reconfigure: 0,
         release: few(rng, 10),
+        restore: rng.u32(1..=20),
         compact: few(rng, 8),
         stop: 0,
         campaign: 0,

@@ -35,6 +35,7 @@ pub(crate) fn all() -> Vec<Box<dyn Property>> {
         Box::new(leaders::ProposesWhatMayBeChosen::default()),
         Box::new(replicas::LearnsWhatIsChosen),
         Box::new(replicas::PerformsInOrder::default()),
+        Box::new(replicas::NotesWhatIsChosen),
         Box::new(replicas::WithinWindow),
         Box::new(replicas::RetiresWhatIsDone),
         Box::new(clients::OnlyWhatWasAsked::default()),

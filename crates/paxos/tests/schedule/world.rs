@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use synod_paxos::{
-    Effect, Level, Message, Node, NodeId, Outbox, Outcome, Response, Roles, Schedule, Setup, Slot,
+    Effect, Level, Message, Node, NodeId, Outbox, Outcome, PValue, Record, Response, Roles,
+    Schedule, Setup, Slot,
     message::SnapshotChunk,
     shelf::{self, Shelf},
     wire,
@@ -17,7 +18,7 @@ use crate::{
     callers::Caller,
     disk::{Disk, Pending},
     event::{Event, Position, Violation},
-    history::History,
+    history::{History, Set, bit},
     machine::Machine,
     marks::Marks,
     network::{Network, Packet},
@@ -34,6 +35,8 @@ pub(crate) struct Process {
     pub(crate) node: Option<Node<Machine>>,
     disk: Disk,
     shelf: Shelf,
+    /// Another's snapshot that is being restored.
+    restoring: Option<(Vec<u8>, Vec<u8>)>,
     started: Duration,
     /// The slot_out of the last snapshot that was taken.
     taken: Slot,
@@ -59,6 +62,8 @@ pub(crate) struct World {
     responded: BTreeSet<(synod_paxos::ClientId, u64)>,
     next_read: u64,
     pub(crate) next_client: u64,
+    /// The acceptors whose disks have lost a pvalue.
+    lossy: Set,
     /// No faults any more.
     pub(crate) calm: bool,
 }
@@ -87,6 +92,7 @@ impl World {
             responded: BTreeSet::new(),
             next_read: 0,
             next_client: 0,
+            lossy: 0,
             calm: false,
         }
     }
@@ -110,6 +116,7 @@ impl World {
             node: Some(node),
             disk: Disk::default(),
             shelf: Shelf::default(),
+            restoring: None,
             started: self.now,
             taken: Slot::FIRST,
             retired: false,
@@ -220,19 +227,28 @@ impl World {
 
     /// Keeps a part of another process's snapshot, and continues from it when it is whole.
     fn keep_chunk(&mut self, id: NodeId, chunk: &SnapshotChunk, complete: bool) -> Judged {
-        let ballast = self.options.ballast;
         let process = self.processes.get_mut(&id).expect("it asks for something");
-        let whole = process.shelf.keep(chunk, complete);
-        if !complete {
-            return Ok(());
+        assert!(process.restoring.is_none(), "one snapshot at a time");
+        process.restoring = process.shelf.keep(chunk, complete);
+        assert_eq!(process.restoring.is_some(), complete, "no part gets damaged");
+        if self.options.restores_slowly { Ok(()) } else { self.restored(id) }
+    }
+
+    /// A snapshot of another process has been restored, or turns out to be of no use.
+    pub(crate) fn restored(&mut self, id: NodeId) -> Judged {
+        let process = self.processes.get_mut(&id).expect("every process is known");
+        let Some((frame, state)) = process.restoring.take() else { return Ok(()) };
+        if !self.calm && self.rng.u32(0..8) == 0 {
+            return self.call(id, |node, _, _| node.install_failed());
         }
-        let (frame, state) = whole.expect("no part gets damaged");
-        let state = Machine::restore(ballast, &state).expect("it was a snapshot of this machine");
+        let state = Machine::restore(self.options.ballast, &state);
+        let state = state.expect("it was a snapshot of this machine");
         let mut installed = false;
         self.call(id, |node, _, out| {
             installed = node.install(&frame, state, out).expect("it was a frame");
         })?;
         self.marks.snapshots_installed += u64::from(installed);
+        self.marks.snapshots_late += u64::from(!installed);
         Ok(())
     }
 
@@ -369,6 +385,7 @@ impl World {
         if process.node.take().is_none() {
             return Ok(());
         }
+        process.restoring = None;
         let survivors = if torn { self.rng.usize(0..=process.disk.unsynced()) } else { 0 };
         let left = process.disk.crash(survivors);
         self.note(|| format!("{id} crashes; {} of what was being written is on disk", left.len()));
@@ -383,6 +400,10 @@ impl World {
         if process.node.is_some() || process.stopped {
             return Ok(());
         }
+        while !self.calm && self.rng.u32(0..1000) < self.options.damaged {
+            self.damage(id);
+        }
+        let process = &self.processes[&id];
         let mut out = Outbox::new(id);
         let (records, snapshot) = (process.disk.log.clone(), process.disk.snapshot.clone());
         let never_ran = records.is_empty();
@@ -400,9 +421,41 @@ impl World {
         let saved = snapshot.map_or(Slot::FIRST, |(slot, _)| slot);
         self.note(|| format!("{id} recovers; its life {}", node.incarnation()));
         self.marks.recoveries += 1;
+        self.marks.performed_again += node.replica().slot_out().0 - saved.0;
         let process = self.processes.get_mut(&id).expect("it was there a moment ago");
         (process.node, process.started, process.taken) = (Some(node), self.now, saved);
         self.begin(id, saved, out)
+    }
+
+    /// The disk has lost one record of those that may get lost: a note, or an accepted pvalue. For
+    /// there to be an end, a quorum of phase 1 has to be without such losses.
+    fn damage(&mut self, id: NodeId) {
+        let lossy = self.lossy | bit(id);
+        let may_lose = self.history.schedule.iter().all(|(_, config)| {
+            let acceptors = config.members.acceptors.iter().map(|id| bit(*id));
+            let whole = acceptors.filter(|acceptor| lossy & acceptor == 0).count();
+            whole >= config.members.quorums.phase1 as usize
+        });
+        let disk = &self.processes[&id].disk;
+        let places = disk.places(|record| match record {
+            Record::Accepted(_) => may_lose,
+            Record::Learned { .. } | Record::Performed { .. } => true,
+            Record::Started(_)
+            | Record::Campaigned(_)
+            | Record::Adopted(_)
+            | Record::Collected(_)
+            | Record::Lost { .. } => false,
+        });
+        let Some(&place) = self.rng.choice(&places) else { return };
+        self.note(|| format!("{id}: its disk has lost: {}", self.processes[&id].disk.log[place]));
+        let log = &mut self.disk(id).log;
+        let Record::Accepted(PValue { ballot, slot, .. }) = log[place] else {
+            drop(log.remove(place));
+            return;
+        };
+        log[place] = Record::Lost { ballot, slot };
+        self.marks.lost += 1;
+        self.lossy = lossy;
     }
 
     /// The configuration of this epoch is done: its processes that no later one needs may stop.

@@ -329,6 +329,19 @@ impl Cluster {
         Ok(())
     }
 
+    /// Of each pvalue that was accepted in `slot`, no more than its ballot is left on the disk.
+    pub(crate) fn damage(&mut self, id: u32, slot: Slot) -> Done {
+        for record in &mut self.process(id)?.disk.records {
+            if let Record::Accepted(pvalue) = record
+                && pvalue.slot == slot
+            {
+                let ballot = pvalue.ballot;
+                *record = Record::Lost { ballot, slot };
+            }
+        }
+        Ok(())
+    }
+
     /// The process starts again from its disk, or tries to from an empty one, or from the copy.
     pub(crate) fn restart(&mut self, id: u32, disk: Option<&str>) -> Done {
         let process = self.process(id)?;

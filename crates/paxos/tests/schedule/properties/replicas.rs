@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use synod_paxos::{Decree, Message, NodeId, Slot};
+use synod_paxos::{Decree, Message, NodeId, Record, Slot};
 
 use super::Property;
 use crate::{
     event::{Event, Position, hold},
-    history::History,
+    history::{History, bit},
 };
 
 /// R1: what any process passes on as decided is what is chosen, by accepts that are on disk now.
@@ -44,6 +44,32 @@ fn is_chosen(from: NodeId, slot: Slot, decree: &Decree, history: &History) -> Re
         chosen.map_or_else(|| "nothing".into(), ToString::to_string)
     );
     Ok(())
+}
+
+/// Section 4.3: what a replica notes for its next life is chosen, and is what its acceptor holds
+/// where it says so. Then a restart cannot perform anything else, whichever notes are left.
+pub(crate) struct NotesWhatIsChosen;
+
+impl Property for NotesWhatIsChosen {
+    fn name(&self) -> &'static str {
+        "4.3 notes"
+    }
+
+    fn check(&mut self, event: &Event<'_>, history: &History) -> Result<(), String> {
+        let Event::Durable { node, record } = event else { return Ok(()) };
+        if let Record::Learned { slot, decree } = record {
+            return is_chosen(*node, *slot, decree, history);
+        }
+        let Record::Performed { ballot, first, end } = record else { return Ok(()) };
+        for slot in (first.0..end.0).map(Slot) {
+            let held = history.proposed(slot, *ballot).filter(|p| p.accepted & bit(*node) != 0);
+            let Some(held) = held else {
+                return Err(format!("{node} notes {record}: it has not accepted slot {slot}"));
+            };
+            is_chosen(*node, slot, &held.decree, history)?;
+        }
+        Ok(())
+    }
 }
 
 /// R2, R3 and R4: a replica's state is what the decrees chosen for the slots below slot_out make
