@@ -76,7 +76,7 @@ impl World {
     fn act(&mut self) -> Judged {
         let w = self.options.weights;
         type Action = fn(&mut World) -> Judged;
-        let actions: [(u32, Action); 16] = [
+        let actions: [(u32, Action); 19] = [
             (w.deliver, Self::deliver_one),
             (w.tick, Self::tick),
             (w.flush, |world| {
@@ -110,6 +110,17 @@ impl World {
                 world.note(|| format!("{id} is told to campaign"));
                 world.call(id, |node, _, out| node.campaign(out))
             }),
+            (w.hand_over, |world| {
+                let id = world.somebody();
+                world.note(|| format!("{id} is told to hand over"));
+                world.call(id, |node, _, out| _ = node.hand_over(None, out))
+            }),
+            (w.lost, |world| {
+                let (id, peer) = (world.somebody(), world.somebody());
+                world.note(|| format!("{id} has lost {peer}"));
+                world.call(id, |node, _, _| node.lost(peer))
+            }),
+            (w.pause, Self::pause),
             (w.crash, |world| {
                 let id = world.somebody();
                 world.crash(id)
@@ -142,6 +153,10 @@ impl World {
         let in_order = self.rng.u32(0..1000) < self.options.in_order;
         let place = if in_order { 0 } else { self.rng.usize(0..flying) };
         let packet = self.network.take(place);
+        if packet.to().is_some_and(|to| self.is_paused(to)) {
+            self.network.hold(packet);
+            return Ok(());
+        }
         if !self.network.cuts.passes(&packet) {
             if self.rng.bool() {
                 self.network.hold(packet);
@@ -162,6 +177,17 @@ impl World {
             }
         }
         self.deliver(packet)
+    }
+
+    /// A process does nothing for a while, and does not notice.
+    fn pause(&mut self) -> Judged {
+        let (id, time) = (self.somebody(), Duration::from_millis(self.rng.u64(20..=600)));
+        let until = self.now + time;
+        self.note(|| format!("{id} pauses for {time:?}"));
+        if let Some(process) = self.processes.get_mut(&id) {
+            process.paused = until;
+        }
+        Ok(())
     }
 
     fn tick(&mut self) -> Judged {
