@@ -76,7 +76,7 @@ impl World {
     fn act(&mut self) -> Judged {
         let w = self.options.weights;
         type Action = fn(&mut World) -> Judged;
-        let actions: [(u32, Action); 19] = [
+        let actions: [(u32, Action); 20] = [
             (w.deliver, Self::deliver_one),
             (w.tick, Self::tick),
             (w.flush, |world| {
@@ -121,6 +121,7 @@ impl World {
                 world.call(id, |node, _, _| node.lost(peer))
             }),
             (w.pause, Self::pause),
+            (w.usurp, Self::usurp),
             (w.crash, |world| {
                 let id = world.somebody();
                 world.crash(id)
@@ -188,6 +189,24 @@ impl World {
             process.paused = until;
         }
         Ok(())
+    }
+
+    /// The leader is cut off, without noticing, and another one takes over as soon as it can.
+    fn usurp(&mut self) -> Judged {
+        let leads = |id: &NodeId| self.node(*id).is_some_and(|node| node.leader().active());
+        let leaders = self.history.latest().members.leaders.clone();
+        let Some(leader) = self.ids.iter().copied().find(leads) else { return Ok(()) };
+        let other = leaders[self.rng.usize(0..leaders.len())];
+        if other == leader {
+            return Ok(());
+        }
+        self.note(|| format!("{leader} is cut off, and {other} is told to campaign"));
+        for i in 0..self.ids.len() {
+            let id = self.ids[i];
+            self.network.cuts.cut(leader, id);
+            self.network.cuts.cut(id, leader);
+        }
+        self.call(other, |node, _, out| node.campaign(out))
     }
 
     fn tick(&mut self) -> Judged {

@@ -45,6 +45,7 @@ pub(crate) struct Weights {
     pub(crate) hand_over: u32,
     pub(crate) lost: u32,
     pub(crate) pause: u32,
+    pub(crate) usurp: u32,
     pub(crate) crash: u32,
     pub(crate) recover: u32,
     pub(crate) cut: u32,
@@ -158,8 +159,29 @@ impl Options {
         let w = &mut self.weights;
         (w.deliver, w.tick, w.read) = (rng.u32(300..=1000), rng.u32(5..=15), rng.u32(4..=20));
         (w.campaign, w.hand_over, w.pause) = (few(rng, 3), rng.u32(0..=2), rng.u32(0..=3));
+        (w.usurp, w.heal) = (rng.u32(0..=3), 2);
         self.pace = Duration::from_millis(rng.u64(5..=60));
+        self.timing.resend = Duration::from_millis(rng.u64(10..=50));
         self.steps += 2000;
+        if rng.bool() {
+            self.quicken(rng);
+        }
+    }
+
+    /// Messages and disks take little of a lease's time, leaders are often cut off when they hold
+    /// one, and acceptors restart: what one clock says must be right to a few milliseconds.
+    fn quicken(&mut self, rng: &mut Rng) {
+        (self.in_order, self.flush_at_once, self.sync_at_once) = (1000, true, true);
+        (self.lost, self.doubled, self.held, self.last_words) = (0, 0, None, None);
+        self.commands = 400;
+        let w = &mut self.weights;
+        (w.deliver, w.tick, w.request, w.read, w.retry) = (1000, 30, 30, 60, 20);
+        (w.campaign, w.pause, w.cut, w.lost) = (0, 0, 0, 0);
+        (w.usurp, w.heal) = (rng.u32(2..=8), rng.u32(1..=4));
+        (w.crash, w.recover) = if rng.bool() { (0, 1) } else { (rng.u32(1..=6), 100) };
+        self.pace = Duration::from_millis(10);
+        self.timing.resend = Duration::from_millis(10);
+        self.timing.heartbeat = Duration::from_millis(10);
     }
 
     fn draw_faults(&mut self, rng: &mut Rng) {
@@ -235,6 +257,7 @@ fn draw_weights(rng: &mut Rng) -> Weights {
         hand_over: 0,
         lost: 0,
         pause: 0,
+        usurp: 0,
         crash: 0,
         recover: rng.u32(2..=20),
         cut: 0,
