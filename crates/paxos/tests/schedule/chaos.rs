@@ -182,16 +182,21 @@ impl World {
 
     /// A process does nothing for a while, and does not notice.
     fn pause(&mut self) -> Judged {
-        let (id, time) = (self.somebody(), Duration::from_millis(self.rng.u64(20..=600)));
-        let until = self.now + time;
-        self.note(|| format!("{id} pauses for {time:?}"));
-        if let Some(process) = self.processes.get_mut(&id) {
-            process.paused = until;
-        }
+        let id = self.somebody();
+        self.pause_one(id);
         Ok(())
     }
 
-    /// The leader is cut off, without noticing, and another one takes over as soon as it can.
+    fn pause_one(&mut self, id: NodeId) {
+        let time = Duration::from_millis(self.rng.u64(20..=600));
+        self.note(|| format!("{id} pauses for {time:?}"));
+        if let Some(process) = self.processes.get_mut(&id) {
+            process.paused = self.now + time;
+        }
+    }
+
+    /// The leader is cut off or does nothing for a while, without noticing, and another one takes
+    /// over as soon as it can; sometimes after all others have restarted.
     fn usurp(&mut self) -> Judged {
         let leads = |id: &NodeId| self.node(*id).is_some_and(|node| node.leader().active());
         let leaders = self.history.latest().members.leaders.clone();
@@ -201,10 +206,20 @@ impl World {
             return Ok(());
         }
         self.note(|| format!("{leader} is cut off, and {other} is told to campaign"));
+        let (pause, restart) = (self.rng.u32(0..3) == 0, self.rng.u32(0..3) == 0);
+        if pause {
+            self.pause_one(leader);
+        }
         for i in 0..self.ids.len() {
             let id = self.ids[i];
-            self.network.cuts.cut(leader, id);
-            self.network.cuts.cut(id, leader);
+            if !pause {
+                self.network.cuts.cut(leader, id);
+                self.network.cuts.cut(id, leader);
+            }
+            if restart && id != leader {
+                self.crash(id)?;
+                self.recover(id)?;
+            }
         }
         self.call(other, |node, _, out| node.campaign(out))
     }

@@ -174,11 +174,14 @@ impl Options {
         (self.in_order, self.flush_at_once, self.sync_at_once) = (1000, true, true);
         (self.lost, self.doubled, self.held, self.last_words) = (0, 0, None, None);
         self.commands = 400;
+        if let Some(lease) = &mut self.timing.lease {
+            lease.length = Duration::from_millis(rng.u64(50..=150));
+        }
         let w = &mut self.weights;
-        (w.deliver, w.tick, w.request, w.read, w.retry) = (1000, 30, 30, 60, 20);
+        (w.deliver, w.tick, w.request, w.read, w.retry) = (3000, 100, 100, 200, 60);
         (w.campaign, w.pause, w.cut, w.lost) = (0, 0, 0, 0);
-        (w.usurp, w.heal) = (rng.u32(2..=8), rng.u32(1..=4));
-        (w.crash, w.recover) = if rng.bool() { (0, 1) } else { (rng.u32(1..=6), 100) };
+        (w.usurp, w.heal, w.release) = (rng.u32(2..=8), rng.u32(1..=4), 100);
+        (w.crash, w.recover) = if rng.bool() { (0, 1) } else { (rng.u32(2..=12), 400) };
         self.pace = Duration::from_millis(10);
         self.timing.resend = Duration::from_millis(10);
         self.timing.heartbeat = Duration::from_millis(10);
