@@ -51,7 +51,7 @@ impl Process {
     fn restart(&mut self, setup: Setup) {
         self.out = Outbox::new(setup.id);
         let log = self.log.clone();
-        self.node = Node::recover(setup, Nothing, log, None, &mut self.out).unwrap();
+        self.node = Node::recover(setup, Nothing, log, None, &mut self.out).expect("its records");
         self.sent();
     }
 
@@ -96,7 +96,7 @@ impl Process {
 
 fn schedule() -> Schedule {
     let ids: Vec<NodeId> = (1..=3).map(NodeId).collect();
-    Schedule::new(Members::new(ids.clone(), ids.clone(), ids).unwrap(), 4)
+    Schedule::new(Members::new(ids.clone(), ids.clone(), ids).expect("three nodes"), 4)
 }
 
 fn setup(id: u32, drift_ppm: u32) -> Setup {
@@ -147,7 +147,7 @@ fn question(sent: &[(NodeId, Message)]) -> Option<Message> {
 /// An acceptor's answer to it.
 fn granted(question: &Message, length: Duration) -> Message {
     let Message::Lease(LeaseMessage::Ask { round, ballot, .. }) = *question else { panic!() };
-    let length = u64::try_from(length.as_nanos()).unwrap();
+    let length = u64::try_from(length.as_nanos()).expect("less than a second");
     Message::Lease(LeaseMessage::Granted { round, ballot, length })
 }
 

@@ -110,16 +110,8 @@ impl World {
                 world.note(|| format!("{id} is told to campaign"));
                 world.call(id, |node, _, out| node.campaign(out))
             }),
-            (w.hand_over, |world| {
-                let id = world.somebody();
-                world.note(|| format!("{id} is told to hand over"));
-                world.call(id, |node, _, out| _ = node.hand_over(None, out))
-            }),
-            (w.lost, |world| {
-                let (id, peer) = (world.somebody(), world.somebody());
-                world.note(|| format!("{id} has lost {peer}"));
-                world.call(id, |node, _, _| node.lost(peer))
-            }),
+            (w.hand_over, Self::hand_over),
+            (w.lost, Self::lose),
             (w.pause, Self::pause),
             (w.usurp, Self::usurp),
             (w.crash, |world| {
@@ -178,6 +170,18 @@ impl World {
             }
         }
         self.deliver(packet)
+    }
+
+    fn hand_over(&mut self) -> Judged {
+        let id = self.somebody();
+        self.note(|| format!("{id} is told to hand over"));
+        self.call(id, |node, _, out| _ = node.hand_over(None, out))
+    }
+
+    fn lose(&mut self) -> Judged {
+        let (id, peer) = (self.somebody(), self.somebody());
+        self.note(|| format!("{id} has lost {peer}"));
+        self.call(id, |node, _, _| node.lost(peer))
     }
 
     /// A process does nothing for a while, and does not notice.

@@ -155,7 +155,7 @@ impl Options {
         let length = Duration::from_millis(rng.u64(50..=400));
         self.timing.lease = Some(Lease { length, drift_ppm });
         self.drift_ppm = drift_ppm / 10 * 9;
-        // A leader has to stay for a while, or it holds no lease; and must be replaced all the same.
+        // A leader has to stay for a while, or it holds no lease; and must be replaced.
         let w = &mut self.weights;
         (w.deliver, w.tick, w.read) = (rng.u32(300..=1000), rng.u32(5..=15), rng.u32(4..=20));
         (w.campaign, w.hand_over, w.pause) = (few(rng, 3), rng.u32(0..=2), rng.u32(0..=3));
