@@ -20,6 +20,10 @@
 //! }
 //! ```
 //!
+//! Each input comes with the time, which the owner reads from its clock *after* the input has
+//! arrived; one reading does for all inputs that had arrived before it. With leases on, reads
+//! rely on that ([`Lease`](crate::Lease)).
+//!
 //! A `SendWhenDurable` may go to the process itself: its own vote waits for its own disk. What
 //! [`Node::format`](crate::Node::format) or [`Node::recover`](crate::Node::recover) asks for must
 //! be on disk before anything else happens.

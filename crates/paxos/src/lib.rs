@@ -28,7 +28,7 @@
 //! | section 4.2 | `catchup` | R4 |
 //! | section 4.3 | [`effect`], `recovery` | |
 //! | section 4.4 | [`node`] | |
-//! | section 4.5 | `read` | |
+//! | section 4.5 | `read`, [`lease`] | |
 //!
 //! Three nodes in one program, with a disk that never fails and a network without delay:
 //!

@@ -215,11 +215,13 @@ impl Liveness {
     }
 
     /// The connection to `peer` broke. If that is the leader that is followed, this need not wait
-    /// for the whole patience; but only once for each ballot, and not for long: a link that comes
-    /// and goes must not bring leaders down.
+    /// for the whole patience; but not for long, and not again for the same ballot before the
+    /// longest patience is over: a link that comes and goes must not bring leaders down.
     pub(crate) fn lost(&mut self, peer: NodeId) {
         let ballot = self.followed;
-        if ballot.leader != peer || ballot == Ballot::BOTTOM || self.lost.0 == ballot {
+        let (last, _, until) = self.lost;
+        let again = ballot == last && self.now < until.saturating_add(self.patience_max);
+        if ballot.leader != peer || ballot == Ballot::BOTTOM || again {
             return;
         }
         // Longer than between two heartbeats: who else hears that leader goes on saying so.

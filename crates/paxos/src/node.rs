@@ -4,9 +4,11 @@
 //! process of the paper. Roles never call one another; each arm of the routing table is one arrow
 //! of the paper's Fig. 8. A leader and an acceptor on one node keep separate ballots (E39).
 
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc};
 
 mod handover;
+mod heartbeat;
+mod leases;
 
 use crate::{
     acceptor::Acceptor,
@@ -16,7 +18,7 @@ use crate::{
     liveness::{Liveness, Time},
     message::{LeaseMessage, Message, Progress},
     read::Level,
-    reconfig::{Config, Schedule},
+    reconfig::Schedule,
     replica::{Replica, StateMachine},
     setup::{ACCEPTOR, LEADER, REPLICA, Roles, Setup},
     types::{Ballot, Command, NodeId, PValue, Slot},
@@ -208,6 +210,14 @@ impl<S: StateMachine> Node<S> {
         self.replica.catchup.reports().of(replica)
     }
 
+    /// Whether the leader on this node held a lease at the time of the last input: whether reads
+    /// at [`Level::Lease`] need no quorum.
+    #[must_use]
+    pub fn holds_lease(&self) -> bool {
+        let (now, leader) = (self.liveness.now(), &self.leader);
+        leader.read_point().is_some() && self.lease.holds(now, leader.ballot_num(), leader.config())
+    }
+
     /// The replica.
     #[must_use]
     pub fn replica(&self) -> &Replica<S> {
@@ -290,38 +300,9 @@ impl<S: StateMachine> Node<S> {
             Message::ReadReply { round, highest } => replica.read_reply(from, round, highest, out),
 
             Message::SlotOut(progress) => self.slot_out(from, progress, out),
-            Message::Heartbeat { ballot, leading } => {
-                if leading {
-                    self.relieve(from, out);
-                }
-                self.heard_of(from, ballot, leading, out);
-            }
+            Message::Heartbeat { ballot, leading } => self.heard_of(from, ballot, leading, out),
             Message::TakeOver { ballot, round } => self.take_over(from, ballot, round, out),
             Message::Lease(message) => self.about_lease(from, message, out),
-        }
-    }
-
-    /// Section 4.5: leases.
-    fn about_lease(&mut self, from: NodeId, message: LeaseMessage, out: &mut Outbox) {
-        let Self { replica, leader, acceptor, grants, lease, .. } = self;
-        let (now, held) = (self.liveness.now(), acceptor.ballot_num());
-        match message {
-            LeaseMessage::Ask { round, ballot, length } => {
-                if let Some(length) = grants.grant(now, (ballot, round), length, held) {
-                    let granted = LeaseMessage::Granted { round, ballot, length };
-                    out.send_when_durable(from, Message::Lease(granted));
-                }
-            }
-            LeaseMessage::Release { ballot, round } => grants.release(ballot, round, held),
-            LeaseMessage::Granted { round, ballot, length } => {
-                lease.grant(from, (ballot, round), length, leader.config());
-            }
-            LeaseMessage::Query { round } => {
-                let holds = lease.holds(now, leader.ballot_num(), leader.config());
-                let point = leader.read_point().filter(|_| holds);
-                out.send(from, Message::Lease(LeaseMessage::Reply { round, point }));
-            }
-            LeaseMessage::Reply { round, point } => replica.lease_reply(from, round, point, out),
         }
     }
 
@@ -361,14 +342,6 @@ impl<S: StateMachine> Node<S> {
         self.note(event, out);
     }
 
-    /// Another leader says who leads, or whom it hears.
-    fn heard_of(&mut self, from: NodeId, ballot: Ballot, leading: bool, out: &mut Outbox) {
-        if !leading {
-            self.liveness.neighbour(from);
-        }
-        self.heard(ballot, leading, out);
-    }
-
     /// Whether this is a leader, and passive, and slots that may be open are its to command.
     fn may_campaign(&self) -> bool {
         self.roles.leader && !self.leader.leading() && self.leader.may_lead()
@@ -388,15 +361,6 @@ impl<S: StateMachine> Node<S> {
         }
     }
 
-    /// Whoever leads, but in no configuration known here, may not know that its time is over.
-    fn relieve(&self, leader: NodeId, out: &mut Outbox) {
-        let schedule =
-            if self.roles.replica { self.replica.schedule() } else { self.leader.schedule() };
-        if !schedule.entries.iter().any(|(_, config)| config.leads(leader)) {
-            out.send(leader, Message::Schedule(Arc::new(schedule.clone())));
-        }
-    }
-
     fn slot_out(&mut self, from: NodeId, progress: Progress, out: &mut Outbox) {
         if self.roles.replica && from != self.id {
             self.replica.peer_progress(from, progress, out);
@@ -408,67 +372,6 @@ impl<S: StateMachine> Node<S> {
         }
         if self.roles.leader {
             self.leader.slot_out(from, progress, out);
-        }
-    }
-
-    /// Asks the acceptors whether they are there, and says who leads.
-    fn heartbeat(&mut self, out: &mut Outbox) {
-        if !self.roles.leader {
-            return;
-        }
-        self.pings += 1;
-        let config = self.leader.config().clone();
-        for &acceptor in &config.members.acceptors {
-            out.send(acceptor, Message::Ping { round: self.pings });
-        }
-        self.liveness.pings(&config, self.id);
-        let leads = self.leader.active() && self.leader.may_lead();
-        if leads && self.liveness.own_disk_hangs(&config, self.id) {
-            if self.yield_to_another(&config, out) {
-                return;
-            }
-        }
-        if leads && self.liveness.connected(&config) {
-            self.heard(self.leader.ballot_num(), true, out);
-            self.announce(true, out);
-            self.ask_for_lease(&config, out);
-        } else if !self.leader.leading() && self.liveness.hears() {
-            self.announce(false, out);
-        }
-        self.step_down(out);
-    }
-
-    fn ask_for_lease(&mut self, config: &Config, out: &mut Outbox) {
-        let (ballot, round) = (self.leader.ballot_num(), self.pings);
-        let length = self.lease.ask(self.liveness.now(), (ballot, round), config);
-        let Some(length) = length else { return };
-        let ask = Message::Lease(LeaseMessage::Ask { round, ballot, length });
-        config.members.acceptors.iter().for_each(|&acceptor| out.send(acceptor, ask.clone()));
-    }
-
-    fn announce(&self, leading: bool, out: &mut Outbox) {
-        let ballot = self.liveness.followed();
-        let heartbeat = Message::Heartbeat { ballot, leading };
-        self.tell_all(self.leader.schedule(), &heartbeat, out);
-    }
-
-    /// Tells the other replicas, and the leaders, how far the replica is.
-    fn report(&self, out: &mut Outbox) {
-        if self.roles.replica {
-            let report = Message::SlotOut(self.replica.progress());
-            self.tell_all(self.replica.schedule(), &report, out);
-        }
-    }
-
-    /// Sends to all leaders and replicas but those on this node.
-    fn tell_all(&self, schedule: &Schedule, message: &Message, out: &mut Outbox) {
-        let configs = schedule.entries.iter().map(|(_, config)| &config.members);
-        let mut all: Vec<NodeId> =
-            configs.flat_map(|m| m.leaders.iter().chain(&m.replicas)).copied().collect();
-        all.sort_unstable();
-        all.dedup();
-        for id in all.into_iter().filter(|id| *id != self.id) {
-            out.send(id, message.clone());
         }
     }
 }

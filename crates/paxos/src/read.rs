@@ -249,6 +249,7 @@ impl<S: StateMachine> Replica<S> {
         out: &mut Outbox,
     ) {
         self.reads.answer(from, round, point);
+        self.reads.start(self.schedule.at(self.slot_out), self.lead, out);
         self.reads.ready(self.slot_out, &self.schedule, out);
     }
 }

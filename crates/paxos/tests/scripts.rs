@@ -22,7 +22,9 @@ use std::{
 };
 
 use goldenscript::{Context, Runner};
-use synod_paxos::{Members, NodeId, Op, Payload, Quorums, Reconfiguration, Roles, Schedule, Slot};
+use synod_paxos::{
+    Lease, Members, NodeId, Op, Payload, Quorums, Reconfiguration, Roles, Schedule, Slot,
+};
 
 #[path = "scripts_runner/cluster.rs"]
 mod cluster;
@@ -68,6 +70,9 @@ enum Command {
         phase1: Option<u32>,
         #[arg(key)]
         phase2: Option<u32>,
+        /// The length of leases in milliseconds; none without it.
+        #[arg(key)]
+        lease: Option<u64>,
     },
     /// `start 4`: one more process, in no configuration so far. `roles=replica` and so on.
     Start {
@@ -111,10 +116,24 @@ enum Command {
         #[arg(key)]
         acceptors: Option<Ids>,
     },
-    /// `read 1 7`: a read-only command, numbered 7, at process 1 (section 4.5).
+    /// `read 1 7`: a read-only command, numbered 7, at process 1 (section 4.5); `lease=true`: it
+    /// may rely on a lease.
     Read {
         id: u32,
         read: u64,
+        #[arg(key)]
+        lease: Option<bool>,
+    },
+    /// `handover 1`: leader 1 asks the fittest, or `to=2`, to take over.
+    Handover {
+        id: u32,
+        #[arg(key)]
+        to: Option<u32>,
+    },
+    /// `lost 2 1`: process 2 is told that its connection to process 1 broke.
+    Lost {
+        id: u32,
+        peer: u32,
     },
     /// `campaign 1`: start a scout for a higher ballot.
     Campaign(u32),
@@ -172,6 +191,13 @@ enum Command {
         #[arg(optional)]
         ids: Vec<u32>,
     },
+    /// `hang 1`: the disk of process 1 does nothing, until `unhang 1`.
+    Hang(u32),
+    Unhang(u32),
+    /// `pause 1`: process 1 does nothing, though its clock goes on, until `resume 1`. What `settle`
+    /// would have delivered to it stays under way until `release`.
+    Pause(u32),
+    Resume(u32),
     /// `crash 1`: process 1 dies with what was not on disk. `synced=1`: the first such record
     /// had got there all the same, though nobody was told.
     Crash {
@@ -247,7 +273,13 @@ impl Runner for Cluster {
             Command::Reconfigure { id, client, .. } => {
                 self.request(*id, client, vec![reconfiguration(command)?])?;
             }
-            Command::Read { id, read } => self.read(*id, *read)?,
+            Command::Read { id, read, lease } => self.read(*id, *read, lease.unwrap_or(false))?,
+            Command::Handover { id, to } => self.hand_over(*id, *to)?,
+            Command::Lost { id, peer } => self.lost(*id, *peer)?,
+            Command::Hang(id) => self.hang(*id, true),
+            Command::Unhang(id) => self.hang(*id, false),
+            Command::Pause(id) => self.pause(*id, true)?,
+            Command::Resume(id) => self.pause(*id, false)?,
             Command::Campaign(id) => self.campaign(*id)?,
             Command::Lead(id) => {
                 self.campaign(*id)?;
@@ -313,11 +345,21 @@ fn operation(op: &str) -> Result<Op, Box<dyn Error>> {
 }
 
 fn lay_out(this: &mut Cluster, command: &Command) -> Done {
-    let Command::Cluster { nodes, replicas, leaders, acceptors, window, sessions, phase1, phase2 } =
-        command
+    let Command::Cluster {
+        nodes,
+        replicas,
+        leaders,
+        acceptors,
+        window,
+        sessions,
+        phase1,
+        phase2,
+        lease,
+    } = command
     else {
         return Ok(());
     };
+    let lease = lease.map(|length| Lease { length: Duration::from_millis(length), drift_ppm: 500 });
     let ids = |first: u32, n: Option<u32>| first..first + n.unwrap_or(0);
     let all = |ids: std::ops::Range<u32>| ids.map(NodeId).collect::<Vec<_>>();
     let (replicas, leaders, acceptors) = match nodes {
@@ -336,7 +378,7 @@ fn lay_out(this: &mut Cluster, command: &Command) -> Done {
         let leaders = leaders.map(|id| (id, Roles::LEADER));
         replicas.chain(leaders).chain(acceptors.map(|id| (id, Roles::ACCEPTOR))).collect()
     };
-    this.lay_out(Schedule::new(members, window.unwrap_or(5)), *sessions, processes);
+    this.lay_out(Schedule::new(members, window.unwrap_or(5)), *sessions, lease, processes);
     Ok(())
 }
 

@@ -76,7 +76,7 @@ impl World {
     fn act(&mut self) -> Judged {
         let w = self.options.weights;
         type Action = fn(&mut World) -> Judged;
-        let actions: [(u32, Action); 17] = [
+        let actions: [(u32, Action); 21] = [
             (w.deliver, Self::deliver_one),
             (w.tick, Self::tick),
             (w.flush, |world| {
@@ -114,6 +114,10 @@ impl World {
                 world.note(|| format!("{id} is told to campaign"));
                 world.call(id, |node, _, out| node.campaign(out))
             }),
+            (w.hand_over, Self::hand_over),
+            (w.lost, Self::lose),
+            (w.pause, Self::pause),
+            (w.usurp, Self::usurp),
             (w.crash, |world| {
                 let id = world.somebody();
                 world.crash(id)
@@ -146,6 +150,10 @@ impl World {
         let in_order = self.rng.u32(0..1000) < self.options.in_order;
         let place = if in_order { 0 } else { self.rng.usize(0..flying) };
         let packet = self.network.take(place);
+        if packet.to().is_some_and(|to| self.is_paused(to)) {
+            self.network.hold(packet);
+            return Ok(());
+        }
         if !self.network.cuts.passes(&packet) {
             if self.rng.bool() {
                 self.network.hold(packet);
@@ -166,6 +174,62 @@ impl World {
             }
         }
         self.deliver(packet)
+    }
+
+    fn hand_over(&mut self) -> Judged {
+        let id = self.somebody();
+        self.note(|| format!("{id} is told to hand over"));
+        self.call(id, |node, _, out| _ = node.hand_over(None, out))
+    }
+
+    fn lose(&mut self) -> Judged {
+        let (id, peer) = (self.somebody(), self.somebody());
+        self.note(|| format!("{id} has lost {peer}"));
+        self.call(id, |node, _, _| node.lost(peer))
+    }
+
+    /// A process does nothing for a while, and does not notice.
+    fn pause(&mut self) -> Judged {
+        let id = self.somebody();
+        self.pause_one(id);
+        Ok(())
+    }
+
+    fn pause_one(&mut self, id: NodeId) {
+        let time = Duration::from_millis(self.rng.u64(20..=600));
+        self.note(|| format!("{id} pauses for {time:?}"));
+        if let Some(process) = self.processes.get_mut(&id) {
+            process.paused = self.now + time;
+        }
+    }
+
+    /// The leader is cut off or does nothing for a while, without noticing, and another one takes
+    /// over as soon as it can; sometimes after all others have restarted.
+    fn usurp(&mut self) -> Judged {
+        let leads = |id: &NodeId| self.node(*id).is_some_and(|node| node.leader().active());
+        let leaders = self.history.latest().members.leaders.clone();
+        let Some(leader) = self.ids.iter().copied().find(leads) else { return Ok(()) };
+        let other = leaders[self.rng.usize(0..leaders.len())];
+        if other == leader {
+            return Ok(());
+        }
+        self.note(|| format!("{leader} is cut off, and {other} is told to campaign"));
+        let (pause, restart) = (self.rng.u32(0..3) == 0, self.rng.u32(0..3) == 0);
+        if pause {
+            self.pause_one(leader);
+        }
+        for i in 0..self.ids.len() {
+            let id = self.ids[i];
+            if !pause {
+                self.network.cuts.cut(leader, id);
+                self.network.cuts.cut(id, leader);
+            }
+            if restart && id != leader {
+                self.crash(id)?;
+                self.recover(id)?;
+            }
+        }
+        self.call(other, |node, _, out| node.campaign(out))
     }
 
     fn tick(&mut self) -> Judged {

@@ -60,4 +60,8 @@ marks! {
     expired >= 5,
     /// Reads served.
     reads >= 500,
+    /// Reads asked of a leader that held a lease.
+    leased >= 500,
+    /// Leaders that asked another one to take over.
+    handed_over >= 100,
 }

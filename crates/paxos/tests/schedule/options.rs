@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use synod_paxos::{Members, NodeId, Quorums, Timing};
+use synod_paxos::{Lease, Members, NodeId, Quorums, Timing};
 
 /// Kinds of messages of which some are held back, in runs that do so.
 const HELD: [&str; 12] = [
@@ -43,6 +43,10 @@ pub(crate) struct Weights {
     pub(crate) compact: u32,
     pub(crate) stop: u32,
     pub(crate) campaign: u32,
+    pub(crate) hand_over: u32,
+    pub(crate) lost: u32,
+    pub(crate) pause: u32,
+    pub(crate) usurp: u32,
     pub(crate) crash: u32,
     pub(crate) recover: u32,
     pub(crate) cut: u32,
@@ -61,6 +65,8 @@ pub(crate) struct Options {
     /// Bytes that make snapshots longer.
     pub(crate) ballast: usize,
     pub(crate) timing: Timing,
+    /// By how many millionths the rate of a clock is off at most.
+    pub(crate) drift_ppm: u32,
     pub(crate) steps: u32,
     pub(crate) callers: usize,
     pub(crate) in_flight: usize,
@@ -116,6 +122,7 @@ impl Options {
             snapshot_every: if one_in(rng, 6) { 200 } else { u64::from(few(rng, 18)) + 2 },
             ballast: if one_in(rng, 15) { 600_000 } else { 0 },
             timing: Timing { patience_max: Duration::from_millis(800), ..Timing::default() },
+            drift_ppm: 0,
             steps: rng.u32(500..=5000),
             callers: rng.usize(1..=4),
             in_flight: rng.usize(1..=4),
@@ -143,7 +150,48 @@ impl Options {
             options.weights.reconfigure = 3;
             options.weights.stop = few(rng, 4);
         }
+        if rng.bool() {
+            options.draw_leases(rng);
+        }
         options
+    }
+
+    /// Leases, and clocks that are as wrong as leases allow for.
+    fn draw_leases(&mut self, rng: &mut Rng) {
+        let drift_ppm = if rng.bool() { 200_000 } else { 500 };
+        let length = Duration::from_millis(rng.u64(50..=400));
+        self.timing.lease = Some(Lease { length, drift_ppm });
+        self.drift_ppm = drift_ppm / 10 * 9;
+        // A leader has to stay for a while, or it holds no lease; and must be replaced.
+        let w = &mut self.weights;
+        (w.deliver, w.tick, w.read) = (rng.u32(300..=1000), rng.u32(5..=15), rng.u32(4..=20));
+        (w.campaign, w.hand_over, w.pause) = (few(rng, 3), rng.u32(0..=2), rng.u32(0..=3));
+        (w.usurp, w.heal) = (rng.u32(0..=3), 2);
+        self.pace = Duration::from_millis(rng.u64(5..=60));
+        self.timing.resend = Duration::from_millis(rng.u64(10..=50));
+        self.steps += 2000;
+        if rng.bool() {
+            self.quicken(rng);
+        }
+    }
+
+    /// Messages and disks take little of a lease's time, leaders are often cut off when they hold
+    /// one, and acceptors restart: what one clock says must be right to a few milliseconds.
+    fn quicken(&mut self, rng: &mut Rng) {
+        (self.in_order, self.flush_at_once, self.sync_at_once) = (1000, true, true);
+        (self.lost, self.doubled, self.held, self.last_words) = (0, 0, None, None);
+        self.commands = 400;
+        if let Some(lease) = &mut self.timing.lease {
+            lease.length = Duration::from_millis(rng.u64(50..=150));
+        }
+        let w = &mut self.weights;
+        (w.deliver, w.tick, w.request, w.read, w.retry) = (3000, 100, 100, 200, 60);
+        (w.campaign, w.pause, w.cut, w.lost) = (0, 0, 0, 0);
+        (w.usurp, w.heal, w.release) = (rng.u32(2..=8), rng.u32(1..=4), 100);
+        (w.crash, w.recover) = if rng.bool() { (0, 1) } else { (rng.u32(2..=12), 400) };
+        self.pace = Duration::from_millis(10);
+        self.timing.resend = Duration::from_millis(10);
+        self.timing.heartbeat = Duration::from_millis(10);
     }
 
     fn draw_faults(&mut self, rng: &mut Rng) {
@@ -178,6 +226,9 @@ impl Options {
         }
         if one_in(rng, 3) {
             (self.weights.cut, self.weights.heal) = (few(rng, 6), few(rng, 12));
+        }
+        if one_in(rng, 3) {
+            (self.weights.lost, self.weights.hand_over) = (few(rng, 8), few(rng, 3));
         }
     }
 }
@@ -218,6 +269,10 @@ fn draw_weights(rng: &mut Rng) -> Weights {
         compact: few(rng, 8),
         stop: 0,
         campaign: 0,
+        hand_over: 0,
+        lost: 0,
+        pause: 0,
+        usurp: 0,
         crash: 0,
         recover: rng.u32(2..=20),
         cut: 0,

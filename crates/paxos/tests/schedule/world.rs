@@ -38,6 +38,10 @@ pub(crate) struct Process {
     /// Another's snapshot that is being restored.
     restoring: Option<(Vec<u8>, Vec<u8>)>,
     started: Duration,
+    /// Until when it does nothing, without being down.
+    pub(crate) paused: Duration,
+    /// The rate of its clock, in millionths.
+    rate: u32,
     /// The slot_out of the last snapshot that was taken.
     taken: Slot,
     /// No later configuration needs it.
@@ -118,6 +122,8 @@ impl World {
             shelf: Shelf::default(),
             restoring: None,
             started: self.now,
+            paused: Duration::ZERO,
+            rate: self.a_rate(),
             taken: Slot::FIRST,
             retired: false,
             stopped: false,
@@ -125,6 +131,21 @@ impl World {
         self.processes.insert(id, process);
         self.ids.push(id);
         self.begin(id, Slot::FIRST, out)
+    }
+
+    /// The rate of a clock in millionths: often as wrong as it may be.
+    fn a_rate(&mut self) -> u32 {
+        const RIGHT: u32 = 1_000_000;
+        let drift = self.options.drift_ppm;
+        match self.rng.u32(0..3) {
+            0 => RIGHT - drift,
+            1 => RIGHT + drift,
+            _ => self.rng.u32(RIGHT - drift..=RIGHT + drift),
+        }
+    }
+
+    pub(crate) fn is_paused(&self, id: NodeId) -> bool {
+        !self.calm && self.processes.get(&id).is_some_and(|process| process.paused > self.now)
     }
 
     fn setup(&self, id: NodeId, roles: Roles) -> Setup {
@@ -159,11 +180,15 @@ impl World {
         input: impl FnOnce(&mut Node<Machine>, Duration, &mut Outbox),
     ) -> Judged {
         let (now, flush) = (self.now, self.options.flush_at_once || self.calm);
+        if self.is_paused(id) {
+            return Ok(());
+        }
         let Some(process) = self.processes.get_mut(&id) else { return Ok(()) };
         let Some(node) = process.node.as_mut() else { return Ok(()) };
         let (before, led) = (node.replica().slot_out(), node.leader().leading());
         let mut out = Outbox::new(id);
-        input(node, now.saturating_sub(process.started), &mut out);
+        let local = now.saturating_sub(process.started) * process.rate / 1_000_000;
+        input(node, local, &mut out);
         if flush {
             node.flush(&mut out);
         }
@@ -265,6 +290,11 @@ impl World {
     /// A message leaves a process; it may be the last one.
     fn send(&mut self, from: NodeId, slot_out: Slot, to: NodeId, message: Message) -> Judged {
         self.happen(&Event::Sent { from, message: &message, slot_out })?;
+        match message.kind() {
+            "lease_reply" if message.slot().is_some() => self.marks.leased += 1,
+            "take_over" => self.marks.handed_over += 1,
+            _ => {}
+        }
         let message = if self.options.wire { self.through_bytes(message) } else { message };
         let kind = message.kind();
         let packet = Packet::Message { from, to, message };
@@ -497,15 +527,20 @@ impl World {
 
     /// A client begins a read at a replica.
     pub(crate) fn read(&mut self, id: NodeId) -> Judged {
-        if self.node(id).is_none() || !self.processes[&id].roles.replica {
+        let Some(node) = self.node(id) else { return Ok(()) };
+        if !self.processes[&id].roles.replica || self.is_paused(id) {
             return Ok(());
         }
+        let leases = self.options.timing.lease.is_some();
+        let holder = node.holds_lease();
+        let level = if leases && self.rng.u32(0..4) > 0 { Level::Lease } else { Level::default() };
+        self.marks.leased += u64::from(level == Level::Lease && holder);
         self.next_read += 1;
         let read = self.next_read;
-        self.note(|| format!("{id} read {read}"));
+        self.note(|| format!("{id} read {read} {level:?}"));
         self.happen(&Event::ReadBegins { id: read })?;
         self.call(id, |node, now, _| {
-            assert!(node.read(now, read, Level::Linearizable), "few reads wait");
+            assert!(node.read(now, read, level), "few reads wait");
         })
     }
 

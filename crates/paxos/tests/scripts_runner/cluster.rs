@@ -9,8 +9,8 @@ use std::{
 };
 
 use synod_paxos::{
-    Client, ClientId, Command, Effect, Envelope, Level, Message, Node, NodeId, Op, Outbox, Outcome,
-    Reconfigured, Record, Response, Roles, Schedule, Setup, Slot,
+    Client, ClientId, Command, Effect, Envelope, Lease, Level, Message, Node, NodeId, Op, Outbox,
+    Outcome, Reconfigured, Record, Response, Roles, Schedule, Setup, Slot,
     message::SnapshotChunk,
     shelf::{self, Shelf},
     wire,
@@ -31,6 +31,7 @@ pub(crate) struct Cluster {
     pub(crate) output: String,
     schedule: Option<Schedule>,
     sessions: Option<usize>,
+    lease: Option<Lease>,
     processes: BTreeMap<u32, Process>,
     /// Messages under way, oldest first.
     network: Vec<Envelope>,
@@ -38,6 +39,8 @@ pub(crate) struct Cluster {
     aside: Vec<Envelope>,
     /// Links on which messages get lost.
     cut: BTreeSet<(u32, u32)>,
+    /// Processes whose disks hang.
+    hung: BTreeSet<u32>,
     /// Kinds of messages that are not printed.
     hidden: BTreeSet<String>,
     clients: BTreeMap<String, Person>,
@@ -54,6 +57,7 @@ struct Process {
     setup: Setup,
     node: Option<Node<Text>>,
     clock: Duration,
+    paused: bool,
     disk: Disk,
     backup: Disk,
     shelf: Shelf,
@@ -75,9 +79,10 @@ impl Cluster {
         &mut self,
         schedule: Schedule,
         sessions: Option<usize>,
+        lease: Option<Lease>,
         processes: impl IntoIterator<Item = (u32, Roles)>,
     ) {
-        *self = Self { schedule: Some(schedule), sessions, ..Self::default() };
+        *self = Self { schedule: Some(schedule), sessions, lease, ..Self::default() };
         for (id, roles) in processes {
             self.start(id, roles);
         }
@@ -90,12 +95,14 @@ impl Cluster {
         let mut setup = Setup::new(NodeId(id), schedule);
         setup.roles = roles;
         setup.sessions = self.sessions.unwrap_or(setup.sessions);
+        setup.timing.lease = self.lease;
         let mut out = Outbox::new(NodeId(id));
         let node = Node::format(setup.clone(), Text::default(), &mut out);
         let process = Process {
             setup,
             node: Some(node),
             clock: Duration::ZERO,
+            paused: false,
             disk: Disk::default(),
             backup: Disk::default(),
             shelf: Shelf::default(),
@@ -261,18 +268,51 @@ impl Cluster {
         self.turn(id, |node, _, out| node.flush(out))
     }
 
-    pub(crate) fn read(&mut self, id: u32, read: u64) -> Done {
+    pub(crate) fn read(&mut self, id: u32, read: u64, lease: bool) -> Done {
+        let level = if lease { Level::Lease } else { Level::Linearizable };
         let taken = self.turn(id, |node, now, out| {
-            let taken = node.read(now, read, Level::Linearizable);
+            let taken = node.read(now, read, level);
             node.flush(out);
             taken
         })?;
         if taken { Ok(()) } else { Err("not served here".into()) }
     }
 
+    /// One leader asks another one to take over.
+    pub(crate) fn hand_over(&mut self, id: u32, to: Option<u32>) -> Done {
+        match self.turn(id, |node, _, out| node.hand_over(to.map(NodeId), out))? {
+            Some(_) => Ok(()),
+            None => Err("it does not lead, or has nobody to hand over to".into()),
+        }
+    }
+
+    /// A connection broke.
+    pub(crate) fn lost(&mut self, id: u32, peer: u32) -> Done {
+        self.turn(id, |node, _, _| node.lost(NodeId(peer)))
+    }
+
+    /// Whether a disk does nothing from now on.
+    pub(crate) fn hang(&mut self, id: u32, hangs: bool) {
+        if hangs {
+            self.hung.insert(id)
+        } else {
+            self.hung.remove(&id)
+        };
+    }
+
+    /// Whether a process does nothing from now on.
+    pub(crate) fn pause(&mut self, id: u32, paused: bool) -> Done {
+        self.process(id)?.paused = paused;
+        Ok(())
+    }
+
     /// Lets time pass for one process.
     pub(crate) fn tick(&mut self, id: u32, time: Duration) -> Done {
-        self.process(id)?.clock += time;
+        let process = self.process(id)?;
+        process.clock += time;
+        if process.paused {
+            return Ok(());
+        }
         self.turn(id, |node, now, out| {
             node.tick(now, out);
             node.flush(out);
@@ -304,6 +344,9 @@ impl Cluster {
 
     /// Everything written is on disk; what waited for that is sent.
     pub(crate) fn sync(&mut self, id: u32) {
+        if self.hung.contains(&id) {
+            return;
+        }
         let Some(process) = self.processes.get_mut(&id) else { return };
         process.disk.records.append(&mut process.written);
         for (to, message) in std::mem::take(&mut process.waiting) {
@@ -457,6 +500,9 @@ impl Cluster {
             for id in self.ids(&[]) {
                 self.sync(id);
             }
+            let paused = |to: NodeId| self.processes.get(&to.0).is_some_and(|p| p.paused);
+            let late = self.network.extract_if(.., |envelope| paused(envelope.to));
+            self.aside.extend(late);
             if !self.network.is_empty() {
                 self.deliver(&[], &Selection::everything())?;
             } else if left > Duration::ZERO {
@@ -496,7 +542,8 @@ impl Cluster {
                     (false, true) => "in phase 1",
                     (false, false) => "passive",
                 };
-                parts.push(format!("{mode} {}", leader.ballot_num()));
+                let lease = if node.holds_lease() { " with a lease" } else { "" };
+                parts.push(format!("{mode} {}{lease}", leader.ballot_num()));
             }
             if roles.acceptor {
                 let (held, gc_slot) = (node.acceptor().ballot_num(), node.acceptor().gc_slot());
