@@ -128,8 +128,13 @@ pub(crate) struct Bench {
     #[arg(long)]
     floor: bool,
     /// More arguments for the nodes that are started, as `synod node` takes them
-    #[arg(long, value_name = "ARGUMENTS", value_delimiter = ' ', allow_hyphen_values = true,
-        conflicts_with = "target")]
+    #[arg(
+        long,
+        value_name = "ARGUMENTS",
+        value_delimiter = ' ',
+        allow_hyphen_values = true,
+        conflicts_with = "target"
+    )]
     with: Vec<String>,
     /// Print the report as a JSON object too, on the last line
     #[arg(long)]
@@ -306,7 +311,10 @@ impl Bench {
         if !self.target.is_empty() {
             return Ok(None);
         }
-        let start = self.protocol.node(self.with.clone()).map_err(|error| Error::Start { node: 1, error })?;
+        let start = self
+            .protocol
+            .node(self.with.clone())
+            .map_err(|error| Error::Start { node: 1, error })?;
         Cluster::start(usize::from(self.nodes), folder, start).map(Some)
     }
 

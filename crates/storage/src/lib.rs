@@ -58,7 +58,7 @@
 //! |---|---|
 //! | one copy of a header, title or identity damaged | nothing; [`Replayed::mended`] counts it |
 //! | the decree of an accepted pvalue damaged | [`Record::Lost`] in its place |
-//! | a learned decree damaged | it is left out; the replica asks others |
+//! | what a replica had learned or performed damaged | it is left out; the replica asks others |
 //! | anything else that was synced is not there | [`OpenError::Damaged`]: the node must not vote |
 //! | a snapshot damaged | an error, when it is read; the log is not concerned |
 //! | the unsynced end of the log torn | [`Replayed::torn`] |

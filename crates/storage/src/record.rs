@@ -243,9 +243,7 @@ impl Header {
     /// The highest slot for whose sake this record is kept.
     pub(crate) fn keeps(&self) -> Option<Slot> {
         match self.kind {
-            Kind::Accepted | Kind::Learned | Kind::Lost => Some(self.slot),
-            // The slot behind the last one stands where others have a round.
-            Kind::Performed => Some(Slot(self.ballot.round.saturating_sub(1))),
+            Kind::Accepted | Kind::Learned | Kind::Performed | Kind::Lost => Some(self.slot),
             Kind::Barrier | Kind::Started | Kind::Campaigned | Kind::Adopted | Kind::Collected => {
                 None
             }
@@ -262,9 +260,8 @@ impl Header {
             Kind::Campaigned => Record::Campaigned(self.ballot),
             Kind::Adopted => Record::Adopted(self.ballot),
             Kind::Collected => Record::Collected(self.slot),
-            Kind::Performed => Record::Performed { first: self.slot, end: Slot(self.ballot.round) },
             Kind::Lost => Record::Lost { ballot: self.ballot, slot: self.slot },
-            Kind::Accepted | Kind::Learned => {
+            Kind::Accepted | Kind::Learned | Kind::Performed => {
                 let record = wire::decode_record(body)?;
                 if outline(&record) != (self.kind, self.slot, self.ballot) {
                     return Err(DecodeError::Value);
@@ -284,8 +281,9 @@ pub(crate) fn outline(record: &Record) -> (Kind, Slot, Ballot) {
         Record::Accepted(pvalue) => (Kind::Accepted, pvalue.slot, pvalue.ballot),
         Record::Collected(slot) => (Kind::Collected, *slot, Ballot::BOTTOM),
         Record::Learned { slot, .. } => (Kind::Learned, *slot, Ballot::BOTTOM),
-        Record::Performed { first, end } => {
-            (Kind::Performed, *first, Ballot { round: end.0, ..Ballot::BOTTOM })
+        // Of the slots, the last one decides how long the record is kept.
+        Record::Performed { ballot, end, .. } => {
+            (Kind::Performed, Slot(end.0.saturating_sub(1)), *ballot)
         }
         Record::Lost { ballot, slot } => (Kind::Lost, *slot, *ballot),
     }
@@ -294,12 +292,13 @@ pub(crate) fn outline(record: &Record) -> (Kind, Slot, Ballot) {
 /// Appends the body of a record: what its header cannot say.
 pub(crate) fn put_body(record: &Record, out: &mut Vec<u8>) {
     match record {
-        Record::Accepted(_) | Record::Learned { .. } => wire::encode_record(record, out),
+        Record::Accepted(_) | Record::Learned { .. } | Record::Performed { .. } => {
+            wire::encode_record(record, out);
+        }
         Record::Started(_)
         | Record::Campaigned(_)
         | Record::Adopted(_)
         | Record::Collected(_)
-        | Record::Performed { .. }
         | Record::Lost { .. } => {}
     }
 }

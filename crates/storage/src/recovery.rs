@@ -33,8 +33,9 @@ pub struct Replayed {
     /// Pvalues that the acceptor had accepted and the disk has lost, though nothing but their
     /// decrees. In its place in the log, each was given out as a [`Record::Lost`].
     pub lost: Vec<(Ballot, Slot)>,
-    /// How many [`Record::Learned`] the disk has lost. They were left out.
-    pub unlearned: u64,
+    /// How many records that can be done without ([`Record::can_wait`]) the disk has lost. They
+    /// were left out; the replica asks others for what they said.
+    pub forgotten: u64,
     /// The end of the log that was never synced, and is gone.
     pub torn: Option<Torn>,
     /// How many records have one of the two copies of their header damaged. Nothing is lost, but
@@ -288,8 +289,8 @@ impl Replay<'_> {
                 Ok(Some(Record::Lost { ballot, slot }))
             }
             // The acceptor does not depend on it, and the replica asks the others.
-            Kind::Learned => {
-                self.replayed.unlearned += 1;
+            Kind::Learned | Kind::Performed => {
+                self.replayed.forgotten += 1;
                 Ok(None)
             }
             // They have no body. So this is not what it was when it was written.
@@ -298,7 +299,6 @@ impl Replay<'_> {
             | Kind::Campaigned
             | Kind::Adopted
             | Kind::Collected
-            | Kind::Performed
             | Kind::Lost => {
                 Err(self.missing(name.to_owned(), seen.begins, seen.header.sequence + 1))
             }

@@ -1,12 +1,6 @@
 //! Asking a cluster: commands, queries, and what an operator wants.
 
-use std::{
-    fmt, io,
-    marker::PhantomData,
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{fmt, io, marker::PhantomData, sync::Arc, thread, time::Duration};
 
 use futures_channel::oneshot;
 use mio::Poll;
@@ -209,7 +203,10 @@ fn deliver(remote: &mut Session) {
 }
 
 /// Asks a cluster how it began: what a node that joins has to know.
-pub(crate) fn ask_genesis(addresses: Vec<String>, tls: Option<Tls>) -> Result<Genesis, ConnectError> {
+pub(crate) fn ask_genesis(
+    addresses: Vec<String>,
+    tls: Option<Tls>,
+) -> Result<Genesis, ConnectError> {
     let route = Route { addresses, tls: tls.map(Arc::new), stay: false };
     let poll = Poll::new().map_err(|error| ConnectError::System(error.to_string()))?;
     let mut remote = Remote::new(poll, route);
@@ -254,17 +251,25 @@ impl<M: Machine> Client<M> {
     /// [`CallError::NotDone`] if it was not performed and never will be; [`CallError::Unknown`] if
     /// that cannot be told within the time-out.
     pub async fn call(&self, command: M::Command) -> Result<M::Reply, CallError<M>> {
-        let outcome = self.link.ask(Request::Call(Op::Apply(machine_op::<M>(&command))), self.timeout);
+        let outcome =
+            self.link.ask(Request::Call(Op::Apply(machine_op::<M>(&command))), self.timeout);
         self.settle(outcome.await)
     }
 
-    fn settle(&self, outcome: Result<Outcome, oneshot::Canceled>) -> Result<M::Reply, CallError<M>> {
+    fn settle(
+        &self,
+        outcome: Result<Outcome, oneshot::Canceled>,
+    ) -> Result<M::Reply, CallError<M>> {
         match outcome {
             Ok(Outcome::Done(reply)) => M::decode_reply(&reply).ok_or(CallError::Undecodable),
             Ok(Outcome::NotDone(why)) => Err(CallError::NotDone(why)),
             Ok(Outcome::Unknown(cid)) => {
                 let (link, timeout) = (self.link.clone(), self.timeout);
-                Err(CallError::Unknown(Ticket { cid, client: Self { link, timeout }, spent: false }))
+                Err(CallError::Unknown(Ticket {
+                    cid,
+                    client: Self { link, timeout },
+                    spent: false,
+                }))
             }
             // A node that has stopped, or a session whose thread has: nobody is left to ask.
             Ok(Outcome::Expired | Outcome::Answer(_) | Outcome::Report(_) | Outcome::Failed(_))

@@ -19,6 +19,8 @@ const STALLED: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(50);
 /// How many slots behind a replica is still caught up.
 const NEAR: u64 = 256;
+/// What counts as the lag of a node that is not there.
+const ABSENT: u64 = 1 << 32;
 
 /// Why the members are not what is desired. Asking again goes on where this stopped.
 #[derive(Debug, thiserror::Error)]
@@ -70,13 +72,15 @@ impl<M: Machine> Client<M> {
         let desired: Vec<Member> = desired.into_iter().collect();
         members(&desired)?;
         let status = self.status().await?;
+        let newcomers = newcomers(&status, &desired);
         if !is_as_desired(&status, &desired) {
             self.make_known(&status, &desired).await?;
             self.bring_in(&status, &desired).await?;
+            self.wait_until_caught_up(&newcomers, None).await?;
             let status = self.status().await?;
             self.reconfigure(&status, &desired).await?;
         }
-        self.wait_until_caught_up(&desired, true).await
+        self.wait_until_caught_up(&newcomers, Some(&desired)).await
     }
 
     /// Tells all where the desired members are.
@@ -111,8 +115,7 @@ impl<M: Machine> Client<M> {
                 None => with_new.push(member),
             }
         }
-        self.reconfigure(status, &with_new).await?;
-        self.wait_until_caught_up(desired, false).await
+        self.reconfigure(status, &with_new).await
     }
 
     async fn reconfigure(
@@ -131,19 +134,22 @@ impl<M: Machine> Client<M> {
         }
     }
 
-    /// Waits until the newest configuration governs, and the desired replicas have the state.
+    /// Waits until the newcomers are there and have the state, and until the newest configuration
+    /// governs and is what is `desired`.
     async fn wait_until_caught_up(
         &self,
-        desired: &[Member],
-        effective: bool,
+        newcomers: &[Member],
+        desired: Option<&[Member]>,
     ) -> Result<(), MembershipError> {
         let mut best = u64::MAX;
         let mut since = Instant::now();
         loop {
             let status = self.status().await?;
-            let ahead = if effective { status.effective.saturating_sub(status.slot_out) } else { 0 };
-            let governs = !effective || (ahead == 0 && is_as_desired(&status, desired));
-            let lagging = lagging(&status, desired);
+            let until = desired.map_or(0, |_| status.effective);
+            let ahead = until.saturating_sub(status.slot_out);
+            let is_desired = desired.is_none_or(|desired| is_as_desired(&status, desired));
+            let governs = ahead == 0 && is_desired;
+            let lagging = lagging(&status, newcomers);
             let behind = ahead + lagging.iter().map(|(_, lag, _)| *lag).sum::<u64>();
             if governs && lagging.is_empty() {
                 return Ok(());
@@ -188,16 +194,31 @@ fn is_as_desired(status: &Status, desired: &[Member]) -> bool {
     now == desired
 }
 
-/// The desired replicas that do not have the state, with how far they are behind and why.
-fn lagging<'a>(status: &Status, desired: &'a [Member]) -> Vec<(&'a Member, u64, String)> {
+/// The desired members that do not vote yet, or do not keep the state yet.
+fn newcomers(status: &Status, desired: &[Member]) -> Vec<Member> {
+    let has_roles = |member: &&Member| {
+        let known = status.members.iter().find(|m| m.node == member.id);
+        known.is_some_and(|m| m.replica >= member.replica && m.acceptor >= member.acceptor)
+    };
+    desired.iter().filter(|member| !has_roles(member)).cloned().collect()
+}
+
+/// The newcomers that are not there or do not have the state, with how far they are behind and why.
+fn lagging<'a>(status: &Status, newcomers: &'a [Member]) -> Vec<(&'a Member, u64, String)> {
     let lag = |member: &'a Member| {
         let known = status.members.iter().find(|m| m.node == member.id);
-        let lag = known.map_or(u64::MAX / 64, |m| m.lag);
-        let why = match known {
-            None => "it is not known yet".to_owned(),
-            Some(m) => m.problem.clone().unwrap_or_else(|| format!("{} slots are missing", m.lag)),
+        let Some(known) = known.filter(|known| known.connected) else {
+            let why = known.and_then(|known| known.problem.clone());
+            let why = why.unwrap_or_else(|| "it has not been reached".to_owned());
+            return Some((member, ABSENT, why));
         };
-        (lag > NEAR).then_some((member, lag, why))
+        if !member.replica {
+            return None;
+        }
+        // A young cluster is not far ahead of a node that has never said anything.
+        let silent = known.slot_out == 0;
+        let lag = if silent { ABSENT } else { known.lag };
+        (lag > NEAR).then(|| (member, lag, format!("{} slots are missing", known.lag)))
     };
-    desired.iter().filter(|member| member.replica).filter_map(lag).collect()
+    newcomers.iter().filter_map(lag).collect()
 }

@@ -15,7 +15,6 @@ use synod_paxos::Timing;
 
 pub use synod_paxos::Lease as LeaseTerms;
 
-
 use crate::{
     client::Client,
     error::{StartError, StopReason},
@@ -96,10 +95,7 @@ impl<M: Machine> Node<M> {
     ///
     /// # Errors
     /// When the directory cannot be made.
-    pub fn open_with(
-        directory: impl AsRef<Path>,
-        machine: M,
-    ) -> Result<Builder<M>, StartError> {
+    pub fn open_with(directory: impl AsRef<Path>, machine: M) -> Result<Builder<M>, StartError> {
         let directory = directory.as_ref().to_owned();
         std::fs::create_dir_all(&directory).map_err(|source| StartError::Directory {
             path: directory.display().to_string(),

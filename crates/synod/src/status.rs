@@ -34,7 +34,8 @@ pub struct Status {
     pub effective: u64,
     /// WINDOW: how many slots may be in flight.
     pub window: u64,
-    /// The members of the newest configuration, and what this node knows of them.
+    /// The members of the newest configuration, and what this node knows of them; and nodes without
+    /// a role that there is a connection to.
     pub members: Vec<MemberStatus>,
     /// What an fsync of the log takes, in microseconds.
     pub fsync: Latency,

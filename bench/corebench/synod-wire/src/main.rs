@@ -3,6 +3,7 @@
 //! A record is appended when something waits for it, so a turn syncs only what it has to: what the
 //! core asks to persist, and nobody answers for, goes to disk with the next record that counts.
 
+mod mail;
 mod node;
 
 use harness::{Args, wire::run_wire};

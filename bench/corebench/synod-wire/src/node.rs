@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::mail::{self, Mail};
 use harness::{
     Args, REPLICAS, TrimPolicy, read_id,
     wire::{Io, WireReplica},
@@ -45,9 +46,7 @@ pub(crate) struct Peer {
     unsynced: bool,
     /// Messages that wait for the next sync, own votes among them.
     held: VecDeque<(NodeId, Message)>,
-    /// Decisions that leave with whatever is sent next.
-    decided: Vec<(NodeId, Message)>,
-    hold: bool,
+    mail: Mail,
     performed: Performed,
     total: u64,
     cid: u64,
@@ -104,8 +103,7 @@ impl Peer {
             pending: Vec::new(),
             unsynced: false,
             held: VecDeque::new(),
-            decided: Vec::new(),
-            hold: args.variant.contains("hold"),
+            mail: Mail::new(id(index)),
             performed,
             total: 0,
             cid: 0,
@@ -124,10 +122,7 @@ impl Peer {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Persist(record) => self.pending.push(record),
-                Effect::Send(to, message @ Message::Decision { .. }) if self.hold => {
-                    self.decided.push((to, message));
-                }
-                Effect::Send(to, message) => self.send(to, &message, io),
+                Effect::Send(to, message) => self.mail.put(index(to), message),
                 Effect::SendWhenDurable(to, message) => {
                     if self.pending.iter().any(|record| !record.can_wait()) {
                         self.append(io);
@@ -145,14 +140,6 @@ impl Peer {
             }
         }
         self.effects = effects;
-    }
-
-    /// A frame is the sender and the message: the harness does not tell who sent it.
-    fn send(&self, to: NodeId, message: &Message, io: &mut Io) {
-        io.frame(index(to), |buf| {
-            buf.extend_from_slice(&self.id.0.to_le_bytes());
-            wire::encode_message(message, buf);
-        });
     }
 
     /// Appends the records that are pending.
@@ -173,14 +160,14 @@ impl Peer {
                 self.node.step(self.started.elapsed(), self.id, message, &mut self.out);
                 self.carry_out(io);
             } else {
-                self.send(to, &message, io);
+                self.mail.put(index(to), message);
             }
         }
     }
 
-    /// Says now and then that everything older is in a snapshot on disk, so that slots are collected:
-    /// the harness's policy, but never what another replica has yet to perform, as far as is known
-    /// here, for there are no snapshots that it could fetch.
+    /// Says now and then that everything older is in a snapshot on disk, so that slots are
+    /// collected: the harness's policy, but never what another replica has yet to perform, as far
+    /// as is known here, for there are no snapshots that it could fetch.
     fn trim(&mut self, io: &mut Io) {
         if self.total >= self.mark {
             self.mark = self.total + MARKS;
@@ -220,20 +207,18 @@ impl WireReplica for Peer {
     }
 
     fn receive(&mut self, frame: &[u8]) {
-        let (from, message) = frame.split_first_chunk().expect("a sender");
-        let from = NodeId(u32::from_le_bytes(*from));
-        let message = wire::decode_message(message).expect("decodes");
-        self.node.step(self.started.elapsed(), from, message, &mut self.out);
+        let (from, messages) = mail::open(frame);
+        let now = self.started.elapsed();
+        for message in messages {
+            self.node.step(now, from, message, &mut self.out);
+        }
     }
 
     fn prepare(&mut self, io: &mut Io) {
-        let mut decided = mem::take(&mut self.decided);
-        for (to, message) in decided.drain(..) {
-            self.send(to, &message, io);
-        }
-        self.decided = decided;
+        self.mail.turn();
         self.node.flush(&mut self.out);
         self.carry_out(io);
+        self.mail.ship(io);
     }
 
     fn complete(&mut self, io: &mut Io, mut applied: impl FnMut(u64)) {
@@ -243,11 +228,57 @@ impl WireReplica for Peer {
             self.carry_out(io);
         }
         let performed = mem::take(&mut *self.performed.borrow_mut());
-        if performed.is_empty() {
-            return;
+        if !performed.is_empty() {
+            self.total += performed.len() as u64;
+            performed.into_iter().for_each(&mut applied);
+            self.trim(io);
         }
-        self.total += performed.len() as u64;
-        performed.into_iter().for_each(&mut applied);
-        self.trim(io);
+        self.mail.ship(io);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use harness::{Schedule as Order, wire::run_wire};
+    use synod_paxos::{Ballot, Decree, PValue};
+
+    use super::*;
+
+    fn args() -> Args {
+        let dir = std::env::temp_dir().join(format!("wire-synod-{}", std::process::id()));
+        Args {
+            payload: 4096,
+            window: 100,
+            warmup: Duration::ZERO,
+            seconds: Duration::ZERO,
+            entries: Some(3000),
+            runs: 1,
+            repr: "vec".into(),
+            schedule: Order::Runtime,
+            variant: "default".into(),
+            rest: vec![("dir".into(), dir.to_str().expect("UTF-8").into())],
+        }
+    }
+
+    /// The harness checks that all replicas apply all proposals in order; so many of them that
+    /// slots are collected many times.
+    #[test]
+    fn all_nodes_perform_everything_in_order() {
+        run_wire("synod", &args(), |index| Peer::new(index, &args()));
+    }
+
+    #[test]
+    fn a_vote_waits_for_its_record_and_a_record_for_a_vote() {
+        let (mut peer, mut io) = (Peer::new(1, &args()), Io::default());
+        peer.prepare(&mut io);
+        assert_eq!(peer.pending, [Record::Started(1)]);
+        let ballot = Ballot { round: 1, leader: id(0), incarnation: 1 };
+        let pvalue = PValue { ballot, slot: Slot::FIRST, decree: Decree::noop() };
+        peer.node.step(Duration::ZERO, id(0), Message::P2a(pvalue), &mut peer.out);
+        peer.prepare(&mut io);
+        assert!(peer.unsynced && peer.pending.is_empty());
+        assert_eq!(peer.held.len(), 1);
+        peer.complete(&mut io, |_| {});
+        assert!(!peer.unsynced && peer.held.is_empty());
     }
 }

@@ -36,8 +36,7 @@ fn script() -> Vec<Step> {
                 steps.push(Step::Append(Record::Adopted(ballot(round))));
             }
             10 => {
-                let (first, end) = (Slot(collected), Slot(slot));
-                steps.push(Step::Append(Record::Performed { first, end }));
+                steps.push(Step::Append(model::performed(round, collected, slot)));
             }
             11 => {
                 let decree = model::decree(slot, 90);

@@ -33,7 +33,7 @@ fn batches() -> Vec<Vec<Record>> {
     ];
     let third = vec![
         Record::Learned { slot: Slot(6), decree: model::decree(6, 30) },
-        Record::Performed { first: Slot(4), end: Slot(6) },
+        model::performed(11, 4, 6),
         Record::Lost { ballot: ballot(10), slot: Slot(8) },
         accepted(11, 7, 0),
     ];

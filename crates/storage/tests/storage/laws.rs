@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use synod_paxos::{Record, Slot};
 use synod_storage::{Options, SimDisk, Store, sim::Unsynced};
 
-use crate::model::{BIRTH, Sum, WANT, accepted, ballot};
+use crate::model::{self, BIRTH, Sum, WANT, accepted, ballot};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -61,7 +61,7 @@ impl Run {
         self.records.truncate(n);
         self.durable = n;
         assert_eq!(Sum::of(&found), Sum::of(&self.records));
-        assert_eq!((replayed.lost.len(), replayed.unlearned, replayed.mended), (0, 0, 0));
+        assert_eq!((replayed.lost.len(), replayed.forgotten, replayed.mended), (0, 0, 0));
         self.store = Some(store);
     }
 
@@ -79,7 +79,7 @@ impl Run {
             }
             Step::Collect(slot) => self.append(Record::Collected(Slot(slot))),
             Step::Perform(first, end) => {
-                self.append(Record::Performed { first: Slot(first), end: Slot(end) });
+                self.append(model::performed(self.round, first, end));
             }
             Step::Sync => {
                 self.store.as_mut().unwrap().sync().unwrap();

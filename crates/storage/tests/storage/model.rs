@@ -48,6 +48,10 @@ pub(crate) fn accepted(round: u64, slot: u64, len: usize) -> Record {
     })
 }
 
+pub(crate) fn performed(round: u64, first: u64, end: u64) -> Record {
+    Record::Performed { ballot: ballot(round), first: Slot(first), end: Slot(end) }
+}
+
 /// What records come to, for a node: the same for the same records, however much of what is
 /// superseded is left out.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -59,7 +63,7 @@ pub(crate) struct Sum {
     /// From the collected slot on.
     accepted: BTreeMap<Slot, Record>,
     learned: BTreeMap<Slot, Record>,
-    performed: Vec<(Slot, Slot)>,
+    performed: Vec<(Ballot, Slot, Slot)>,
 }
 
 impl Sum {
@@ -90,13 +94,15 @@ impl Sum {
                 Record::Learned { slot, .. } => {
                     sum.learned.insert(*slot, record.clone());
                 }
-                Record::Performed { first, end } => sum.performed.push((*first, *end)),
+                Record::Performed { ballot, first, end } => {
+                    sum.performed.push((*ballot, *first, *end));
+                }
             }
         }
         let collected = sum.collected;
         sum.accepted.retain(|slot, _| *slot >= collected);
         sum.learned.retain(|slot, _| *slot >= collected);
-        sum.performed.retain(|(_, end)| *end > collected);
+        sum.performed.retain(|(_, _, end)| *end > collected);
         sum
     }
 }

@@ -95,7 +95,9 @@ impl From<Outcome> for Completion {
             Outcome::Answer(answer) => Self::Answer(answer),
             Outcome::Report(Report::Status(status)) => Self::Status(status),
             Outcome::Report(Report::Refused(why)) => Self::Failed(why.into()),
-            Outcome::Report(Report::Agreed(_) | Report::Genesis(_)) => Self::Failed(ReadError::Undecodable),
+            Outcome::Report(Report::Agreed(_) | Report::Genesis(_)) => {
+                Self::Failed(ReadError::Undecodable)
+            }
             Outcome::Failed(error) => Self::Failed(error),
         }
     }

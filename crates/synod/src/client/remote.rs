@@ -31,8 +31,11 @@ use crate::{
 
 /// How long to wait for an answer before asking once more.
 const PATIENCE: Duration = Duration::from_millis(1000);
-/// How long a node may say nothing while something is asked of it.
+/// How long a node may say nothing while something is asked of it; twice as long each time that it
+/// was in vain to ask another one.
 const SILENCE: Duration = Duration::from_millis(600);
+/// The longest silence that is borne.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// How long a node may take to let us in.
 const GREETING: Duration = Duration::from_secs(2);
 /// How often it is looked whether something is late.
@@ -81,6 +84,8 @@ pub(crate) struct Remote<W> {
     turn: usize,
     next_dial: Duration,
     next_tick: Duration,
+    /// How long a node may say nothing now.
+    silence: Duration,
     backoff: Backoff,
     expired: bool,
     problem: Option<ConnectError>,
@@ -107,6 +112,7 @@ impl<W> Remote<W> {
             turn: usize::try_from(seed % 64).unwrap_or(0),
             next_dial: Duration::ZERO,
             next_tick: Duration::ZERO,
+            silence: SILENCE,
             backoff: Backoff::new(seed),
             expired: false,
             problem: None,
@@ -200,16 +206,22 @@ impl<W> Remote<W> {
             self.begin_anew();
         }
         let link = self.current.and_then(|at| self.links[at].as_mut());
-        let mut link = link;
+        // What has not even left is not lost, and need not be sent once more.
+        let mut link = link.filter(|link| link.connection.queued() == 0);
         self.calls.tick(now, |ask| put(link.as_deref_mut(), &ask));
         for place in 0..self.links.len() {
             let Some(link) = &self.links[place] else { continue };
             let late = match (self.current == Some(place), link.node) {
-                (true, _) => !self.calls.idle() && now > link.heard.max(self.busy_since(now)) + SILENCE,
+                (true, _) => {
+                    !self.calls.idle() && now > link.heard.max(self.busy_since(now)) + self.silence
+                }
                 (false, None) => now > link.since + GREETING,
                 (false, Some(_)) => now > link.since + LINGER,
             };
             if late {
+                if self.current == Some(place) {
+                    self.silence = (2 * self.silence).min(SILENCE_MAX);
+                }
                 self.lose(place, &io::Error::from(io::ErrorKind::TimedOut).into());
             }
         }
@@ -259,6 +271,7 @@ impl<W> Remote<W> {
             link.heard = now;
             let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
             if known {
+                self.silence = SILENCE;
                 match Tell::take(frame).map_err(|error| invalid(error.to_string()))? {
                     Tell::Leader { node } => self.leader = node,
                     Tell::Expired { cid } => self.expired |= self.calls.has(cid),
@@ -309,7 +322,7 @@ impl<W> Remote<W> {
         let address = link.address;
         tracing::warn!(address, "refused: {why}");
         self.problem = Some(ConnectError::Refused { address, why });
-        self.gone(now, place);
+        self.gone(now, place, false);
     }
 
     fn lose(&mut self, place: usize, error: &ConnectionError) {
@@ -323,11 +336,11 @@ impl<W> Remote<W> {
         if link.node.is_some() && link.node == self.leader {
             self.leader = None; // Whoever is asked next will know better.
         }
-        self.gone(now, place);
+        self.gone(now, place, link.node.is_some());
     }
 
     /// What was on its way over a link that is gone is sent again over the one in use.
-    fn gone(&mut self, now: Duration, place: usize) {
+    fn gone(&mut self, now: Duration, place: usize, carried: bool) {
         if self.dialing == Some(place) {
             self.dialing = None;
             self.next_dial = now + self.backoff.delay();
@@ -335,7 +348,7 @@ impl<W> Remote<W> {
         if self.current == Some(place) {
             self.current = None;
             self.next_dial = now;
-        } else if let Some(current) = self.current {
+        } else if let Some(current) = self.current.filter(|_| carried) {
             let mut link = self.links[current].as_mut();
             self.calls.resend(now, |ask| put(link.as_deref_mut(), &ask));
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use synod_paxos::{Record, Slot, replica::Replica};
+use synod_paxos::{PValue, Record, Slot, replica::Replica};
 
 use crate::{
     error::StopReason,
@@ -39,11 +39,7 @@ pub(super) struct Saving {
 }
 
 impl Saving {
-    pub(super) fn new<M: Machine>(
-        every: u64,
-        last: u64,
-        replica: &Replica<Replicated<M>>,
-    ) -> Self {
+    pub(super) fn new<M: Machine>(every: u64, last: u64, replica: &Replica<Replicated<M>>) -> Self {
         let slot = replica.progress().durable;
         let not_before = Duration::ZERO;
         let (bytes, busy, wanted, for_peer) = (0, false, false, false);
@@ -53,8 +49,8 @@ impl Saving {
     /// Counts what goes into the log.
     #[inline]
     pub(super) fn note(&mut self, record: &Record) {
-        if let Record::Accepted(pvalue) = record {
-            self.bytes += pvalue.decree.weight() as u64;
+        if let Record::Accepted(PValue { decree, .. }) | Record::Learned { decree, .. } = record {
+            self.bytes += decree.weight() as u64;
         }
     }
 

@@ -138,6 +138,7 @@ pub(crate) fn random() -> u64 {
         tracing::warn!(%error, "no randomness: falling back on the time");
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let nanos = now.map_or(0, |now| now.as_nanos());
-        u64::try_from(nanos & u128::from(u64::MAX)).unwrap_or(0) ^ u64::from(std::process::id()) << 40
+        u64::try_from(nanos & u128::from(u64::MAX)).unwrap_or(0)
+            ^ u64::from(std::process::id()) << 40
     })
 }

@@ -18,7 +18,7 @@ use crate::{
     transport::{
         connection::{Connection, ConnectionError},
         frame::{FRAME_MAX, put_frame},
-        handshake::{Answer, Hello},
+        handshake::{Answer, DecodeError as HandshakeError, Hello},
         tls::Tls,
     },
 };
@@ -70,12 +70,29 @@ pub(super) enum Stage {
 /// What has come over a connection.
 pub(super) enum Incoming {
     Hello(Hello),
+    /// A hello of a version that is not spoken here.
+    OtherVersion,
     Answer(Answer),
-    Message { from: NodeId, incarnation: u32, sequence: u64, message: Message },
+    Message {
+        from: NodeId,
+        incarnation: u32,
+        sequence: u64,
+        message: Message,
+    },
     Command(Command),
-    Read { id: u64, level: Level, query: Vec<u8> },
-    Manage { id: u64, what: Manage },
-    TooLong { id: u64, read: bool },
+    Read {
+        id: u64,
+        level: Level,
+        query: Vec<u8>,
+    },
+    Manage {
+        id: u64,
+        what: Manage,
+    },
+    TooLong {
+        id: u64,
+        read: bool,
+    },
 }
 
 /// Everything of a node but its engine and its listener.
@@ -124,6 +141,12 @@ impl<M: Machine> Io<M> {
             sequence: 0,
             stop: None,
         }
+    }
+
+    /// The records that are to be written.
+    pub(super) fn take_batch(&mut self) -> Vec<Record> {
+        self.urgent = false;
+        std::mem::take(&mut self.batch)
     }
 
     /// Takes in a connection that somebody has made.
@@ -220,7 +243,10 @@ impl<M: Machine> Io<M> {
         let stage = conn.stage;
         let Some(frame) = conn.connection.next_frame()? else { return Ok(None) };
         let incoming = match stage {
-            Stage::Greeting => Incoming::Hello(Hello::decode(frame)?),
+            Stage::Greeting => match Hello::decode(frame) {
+                Err(HandshakeError::Version(_)) => Incoming::OtherVersion,
+                hello => Incoming::Hello(hello?),
+            },
             Stage::Dialing(_) => Incoming::Answer(Answer::decode(frame)?),
             Stage::In(from, incarnation) => {
                 let (sequence, bytes) = frame.split_first_chunk::<8>().ok_or(Fault::Short)?;
@@ -280,7 +306,7 @@ pub(super) enum Fault {
     #[error(transparent)]
     Connection(#[from] ConnectionError),
     #[error(transparent)]
-    Handshake(#[from] crate::transport::handshake::DecodeError),
+    Handshake(#[from] HandshakeError),
     #[error("{0}")]
     Message(wire::DecodeError),
     #[error("a message that ends too early")]
@@ -378,9 +404,11 @@ impl<M: Machine> Io<M> {
     pub(super) fn note_session(&mut self, place: usize, session: ClientId) -> Option<ClientId> {
         match &mut self.conn(place)?.stage {
             Stage::Client(known) => known.replace(session).filter(|before| *before != session),
-            Stage::Greeting | Stage::Dialing(_) | Stage::Out(_) | Stage::In(..) | Stage::Closing => {
-                None
-            }
+            Stage::Greeting
+            | Stage::Dialing(_)
+            | Stage::Out(_)
+            | Stage::In(..)
+            | Stage::Closing => None,
         }
     }
 

@@ -47,6 +47,10 @@ impl Peers {
         self.list.iter().find(|peer| peer.node == node)
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Peer> {
+        self.list.iter()
+    }
+
     fn get_mut(&mut self, node: NodeId) -> Option<&mut Peer> {
         self.list.iter_mut().find(|peer| peer.node == node)
     }

@@ -1,7 +1,7 @@
 //! How a node starts: what is on its disk, then its sockets, then its loop.
 
 use std::{
-    net::{SocketAddr, ToSocketAddrs},
+    net::ToSocketAddrs,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread,
@@ -82,8 +82,14 @@ fn genesis<M: Machine>(builder: &Builder<M>, id: u32) -> Result<Genesis, StartEr
         return Ok(kept);
     }
     if !builder.join.is_empty() {
-        return crate::client::ask_genesis(builder.join.clone(), builder.tls.clone())
-            .map_err(StartError::Join);
+        let told = crate::client::ask_genesis(builder.join.clone(), builder.tls.clone());
+        return match told.map_err(StartError::Join)? {
+            told if told.member(id).is_none() => Ok(told),
+            _ => Err(StartError::Settings(format!(
+                "node {id} is one of the cluster's first members, and its directory is empty: a \
+                 node that joins, or takes the place of one whose disk was lost, needs a new id"
+            ))),
+        };
     }
     if builder.genesis.members.is_empty() {
         return Err(StartError::Settings(
@@ -118,6 +124,7 @@ fn prepare<M: Machine>(
     let want = Want { cluster: genesis.cluster(), node: NodeId(id) };
     let options = Options { segment_bytes: builder.segment_bytes, ..Options::default() };
     let mut store = Store::open(disk.clone(), want, clients::random(), options)?;
+    let (listener, address) = listen(&builder, &genesis, id)?;
     if Genesis::read(&disk)?.is_none() {
         genesis.write(&disk)?;
     }
@@ -125,17 +132,14 @@ fn prepare<M: Machine>(
     let (machine, head, snapshot_bytes) = last_state(&store, builder.machine)?;
     let records = last_records(&mut store)?;
 
-    let address = address(builder.advertise.as_ref(), &genesis, &builder.genesis, id)?;
-    let (listener, local) = listen(builder.listen.as_ref().unwrap_or(&address))?;
-    let address = if address.ends_with(":0") { local.to_string() } else { address };
     let poll = Poll::new()?;
     let inbox = Inbox::new(waker(&poll, WAKER)?);
     let name = format!("synod-{id}");
     let worker = Worker::start(&name, store.snapshots(), inbox.clone())?;
 
     let mut peers = Peers::new(identity.birth);
-    let hints = genesis.members.iter().chain(&builder.genesis.members);
-    hints.filter(|m| m.id != id).for_each(|m| peers.know(NodeId(m.id), &m.address));
+    let members = genesis.members.iter().chain(&builder.genesis.members);
+    members.filter(|m| m.id != id).for_each(|m| peers.know(NodeId(m.id), &m.address));
     let registry = poll.registry().try_clone()?;
     let mut io = Io::new(registry, builder.tls, peers, clients::Clients::new(), worker);
 
@@ -158,13 +162,11 @@ fn prepare<M: Machine>(
         snapshot_every: builder.snapshot_every,
     };
     let mut engine = Engine::start(boot, &mut io)?;
-    store.append(&io.batch);
+    store.append(&io.take_batch());
     store.sync()?;
-    engine.synced(began.elapsed(), io.batch.len() as u64);
-    let before = io.batch.len() as u64;
-    io.batch.clear();
-    io.urgent = false;
-    let log = LogWriter::start(&name, store, before, inbox.clone())?;
+    let on_disk = engine.appended();
+    engine.synced(began.elapsed(), on_disk);
+    let log = LogWriter::start(&name, store, on_disk, inbox.clone())?;
 
     let mut runtime = Runtime {
         poll,
@@ -173,12 +175,7 @@ fn prepare<M: Machine>(
         engine,
         io,
         log,
-        identity: Identity {
-            cluster: want.cluster,
-            birth: identity.birth,
-            address,
-            genesis,
-        },
+        identity: Identity { cluster: want.cluster, birth: identity.birth, address, genesis },
         began,
         turn: Turn::default(),
     };
@@ -200,8 +197,7 @@ fn last_state<M: Machine>(
     let newest = snapshots.newest().map_err(StartError::Snapshot)?;
     let Some(newest) = newest else { return Ok((machine, None, 0)) };
     let restore = machine.restore();
-    let (head, machine) =
-        load(&snapshots, newest.slot, restore).map_err(StartError::Snapshot)?;
+    let (head, machine) = load(&snapshots, newest.slot, restore).map_err(StartError::Snapshot)?;
     Ok((machine, Some(head), newest.len))
 }
 
@@ -216,28 +212,23 @@ fn last_records(store: &mut Store<Directory>) -> Result<Option<Vec<Record>>, Sta
     Ok((!new).then_some(records))
 }
 
-/// Where the others reach the node.
-fn address(
-    advertise: Option<&String>,
-    kept: &Genesis,
-    told: &Genesis,
+/// Listens, and says where the others reach the node.
+fn listen<M>(
+    builder: &Builder<M>,
+    genesis: &Genesis,
     id: u32,
-) -> Result<String, StartError> {
-    let member = told.member(id).or_else(|| kept.member(id));
-    let address = advertise.cloned().or_else(|| member.map(|member| member.address.clone()));
-    address.ok_or_else(|| {
-        StartError::Settings(format!(
-            "where do the others reach node {id}? Set it with address()"
-        ))
-    })
-}
-
-fn listen(address: &str) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |source| StartError::Listen { address: address.to_owned(), source };
+) -> Result<(TcpListener, String), StartError> {
+    let member = builder.genesis.member(id).or_else(|| genesis.member(id));
+    let address = builder.advertise.as_ref().or_else(|| member.map(|member| &member.address));
+    let address = address.ok_or_else(|| {
+        StartError::Settings(format!("where is node {id} reached? Set it with address()"))
+    })?;
+    let here = builder.listen.as_ref().unwrap_or(address);
+    let failed = |source| StartError::Listen { address: here.clone(), source };
     let none = || failed(std::io::Error::other("the name has no address"));
-    let to = address.to_socket_addrs().map_err(failed)?.next().ok_or_else(none)?;
+    let to = here.to_socket_addrs().map_err(failed)?.next().ok_or_else(none)?;
     let listener = TcpListener::bind(to).map_err(failed)?;
     let local = listener.local_addr().map_err(failed)?;
-    Ok((listener, local))
+    let address = if address.ends_with(":0") { local.to_string() } else { address.clone() };
+    Ok((listener, address))
 }
-

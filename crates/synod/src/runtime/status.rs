@@ -55,15 +55,17 @@ impl<M: Machine> Runtime<M> {
         let node = self.engine.node();
         let schedule = self.engine.schedule();
         let members = &schedule.latest().members;
-        let mut ids: Vec<NodeId> = schedule.nodes().collect();
+        // Also who is there and has no role: it may be about to get one.
+        let there = self.io.peers.iter().filter(|peer| peer.out.is_some()).map(|peer| peer.node);
+        let mut ids: Vec<NodeId> = schedule.nodes().chain(there).collect();
         ids.sort_unstable();
         ids.dedup();
         let own = node.replica().progress();
         let system = self.engine.system();
         let member = |id: NodeId| {
             let progress = if id == node.id() { Some(own) } else { node.progress_of(id) };
-            let (slot_out, durable) =
-                progress.map_or((Slot(0), Slot(0)), |progress| (progress.slot_out, progress.durable));
+            let (slot_out, durable) = progress
+                .map_or((Slot(0), Slot(0)), |progress| (progress.slot_out, progress.durable));
             let peer = self.io.peers.get(id);
             let address = peer.map(|peer| &peer.address).or_else(|| system.book.get(&id.0));
             MemberStatus {

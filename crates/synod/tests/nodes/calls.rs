@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use synod::{
-    CallError, Client, Completion, Connect, Lease, Level, Linearizable, Local, NotDone, Pipeline,
+    CallError, Client, Completion, Connect, Lease, Linearizable, Local, NotDone, Pipeline,
     ReadError, Refused,
 };
 
@@ -72,9 +72,9 @@ fn a_client_with_too_many_calls_in_flight_is_told_that_none_of_the_rest_was_done
     let client = cluster.client(1).with_timeout(Duration::from_millis(100));
     let calls = (0..CALLS).map(|number| client.call(Command::Append(number)));
     let calls: Vec<_> = wait_all(calls);
-    let refused = calls.iter().filter(|outcome| {
-        matches!(outcome, Err(CallError::NotDone(NotDone::TooManyInFlight)))
-    });
+    let refused = calls
+        .iter()
+        .filter(|outcome| matches!(outcome, Err(CallError::NotDone(NotDone::TooManyInFlight))));
     assert_eq!(refused.count(), 100);
     let unknown = calls.iter().filter(|call| matches!(call, Err(CallError::Unknown(_))));
     assert_eq!(unknown.count() as u64, CALLS - 100);
@@ -92,18 +92,21 @@ fn a_client_with_too_many_calls_in_flight_is_told_that_none_of_the_rest_was_done
 fn wait_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut futures: Vec<_> = futures.map(Box::pin).collect();
     let mut outcomes: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
-    wait("all", std::future::poll_fn(|context| {
-        let mut missing = false;
-        for (future, outcome) in futures.iter_mut().zip(&mut outcomes) {
-            if outcome.is_none() {
-                match future.as_mut().poll(context) {
-                    std::task::Poll::Ready(output) => *outcome = Some(output),
-                    std::task::Poll::Pending => missing = true,
+    wait(
+        "all",
+        std::future::poll_fn(|context| {
+            let mut missing = false;
+            for (future, outcome) in futures.iter_mut().zip(&mut outcomes) {
+                if outcome.is_none() {
+                    match future.as_mut().poll(context) {
+                        std::task::Poll::Ready(output) => *outcome = Some(output),
+                        std::task::Poll::Pending => missing = true,
+                    }
                 }
             }
-        }
-        if missing { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
-    }));
+            if missing { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
+        }),
+    );
     outcomes.into_iter().flatten().collect()
 }
 
@@ -115,13 +118,11 @@ fn a_call_without_time_is_not_done_or_unknown_and_its_ticket_tells() {
             let hasty = client.clone().with_timeout(Duration::from_micros(within));
             match append(&hasty, number) {
                 Ok(_) => {}
-                Err(CallError::Unknown(ticket)) => {
-                    match wait("a ticket", ticket.resolve()) {
-                        Ok(_) => {}
-                        Err(CallError::Unknown(_)) => append(&client, 100).map(drop).unwrap(),
-                        Err(other) => panic!("{other}"),
-                    }
-                }
+                Err(CallError::Unknown(ticket)) => match wait("a ticket", ticket.resolve()) {
+                    Ok(_) => {}
+                    Err(CallError::Unknown(_)) => append(&client, 100).map(drop).unwrap(),
+                    Err(other) => panic!("{other}"),
+                },
                 Err(CallError::NotDone(NotDone::Unreachable)) => continue,
                 Err(other) => panic!("{other}"),
             }
@@ -229,4 +230,3 @@ fn a_session_that_was_forgotten_is_lost_once_and_its_client_goes_on() {
     assert!(lost > 0, "no session was forgotten");
     assert_eq!(cluster.numbers(3), expected);
 }
-

@@ -85,7 +85,8 @@ fn load(
         let mut outcomes = Outcomes::default();
         while !stop.load(Ordering::Relaxed) {
             // Many at a time: a call is on its way as soon as it has been polled once.
-            let batch: Vec<u64> = (0..50).map(|_| numbers.fetch_add(1, Ordering::Relaxed)).collect();
+            let batch: Vec<u64> =
+                (0..50).map(|_| numbers.fetch_add(1, Ordering::Relaxed)).collect();
             let calls = batch.iter().map(|number| {
                 let client = client.clone();
                 let command = Command::Append(*number);
@@ -93,7 +94,8 @@ fn load(
             });
             let mut calls: Vec<_> = calls.collect();
             let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-            let early: Vec<_> = calls.iter_mut().map(|call| call.as_mut().poll(&mut context)).collect();
+            let early: Vec<_> =
+                calls.iter_mut().map(|call| call.as_mut().poll(&mut context)).collect();
             for ((number, call), early) in batch.into_iter().zip(calls).zip(early) {
                 let outcome = match early {
                     std::task::Poll::Ready(outcome) => outcome,

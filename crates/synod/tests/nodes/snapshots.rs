@@ -15,7 +15,8 @@ fn snapshots(cluster: &Cluster, id: u32) -> Vec<String> {
 fn put(cluster: &Cluster, id: u32, names: std::ops::Range<u64>, bytes: usize) {
     let client = cluster.client(id);
     for name in names {
-        let value: Vec<u8> = (0..bytes).map(|at| (at as u64 * 31 + name).to_le_bytes()[0]).collect();
+        let value: Vec<u8> =
+            (0..bytes).map(|at| (at as u64 * 31 + name).to_le_bytes()[0]).collect();
         wait("a call", client.call(Command::Put(name, value))).unwrap();
     }
 }
@@ -69,9 +70,7 @@ fn a_node_that_missed_what_the_others_have_collected_is_sent_a_snapshot_of_some_
         (1..=2).all(|id| cluster.status(id).durable > missed + 20)
     });
     cluster.start(3);
-    until("node 3 takes a snapshot over", || {
-        cluster.status(3).counters["snapshots_installed"] > 0
-    });
+    until("node 3 takes a snapshot over", || cluster.status(3).counters["snapshots_installed"] > 0);
     // It goes on meanwhile.
     append(&cluster.client(1), 2).unwrap();
     assert_eq!(blobs(&cluster, 3), blobs(&cluster, 1));

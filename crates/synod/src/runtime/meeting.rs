@@ -1,0 +1,205 @@
+//! Who is at the other end: letting others in, being let in, and looking after connections.
+
+use std::{io as std_io, time::Duration};
+
+use synod_paxos::NodeId;
+
+use super::{
+    Runtime,
+    io::{Fault, Stage},
+    peers::Reach,
+};
+use crate::{
+    engine::Stranger,
+    error::StopReason,
+    machine::Machine,
+    protocol::Tell,
+    transport::handshake::{Answer, Caller, Hello, Refusal, VERSION, Welcome},
+};
+
+/// How long whoever connects may take to say who it is.
+const GREETING: Duration = Duration::from_secs(5);
+
+impl<M: Machine> Runtime<M> {
+    /// Somebody has said who it is.
+    pub(super) fn hello(&mut self, place: usize, hello: &Hello) {
+        match self.admit(place, hello) {
+            Ok(stage) => {
+                let welcome = Answer::Welcome(self.welcome());
+                self.io.put(place, |out| welcome.encode(out));
+                self.io.establish(place, stage);
+                if let (Stage::In(node, _), Caller::Peer { address, .. }) = (stage, &hello.caller) {
+                    self.io.peers.know(node, address);
+                    if let Some(before) = self.io.peers.arrived(node, place) {
+                        self.io.remove(before);
+                    }
+                }
+            }
+            Err(refusal) => self.refuse(place, refusal),
+        }
+    }
+
+    /// Whoever has connected speaks another version.
+    pub(super) fn hello_of_other_version(&mut self, place: usize) {
+        self.refuse(place, Refusal::Version { min: VERSION, max: VERSION });
+    }
+
+    fn refuse(&mut self, place: usize, refusal: Refusal) {
+        tracing::warn!(%refusal, "a connection is refused");
+        let refusal = Answer::Refusal(refusal);
+        self.io.put(place, |out| refusal.encode(out));
+        self.io.close_when_sent(place);
+    }
+
+    fn admit(&mut self, place: usize, hello: &Hello) -> Result<Stage, Refusal> {
+        let me = self.engine.id();
+        let foreign = hello.cluster != self.identity.cluster;
+        if foreign && (hello.cluster != 0 || matches!(hello.caller, Caller::Peer { .. })) {
+            return Err(Refusal::Cluster { theirs: self.identity.cluster });
+        }
+        if hello.to.is_some_and(|to| to != me) {
+            return Err(Refusal::WrongNode { is: me });
+        }
+        let Caller::Peer { node, birth, incarnation, sequence, ref address } = hello.caller else {
+            return Ok(Stage::Client(None));
+        };
+        if !self.io.conn(place).is_some_and(|conn| conn.connection.proves(node)) {
+            let why = format!("the certificate is not for node-{}.synod", node.0);
+            return Err(Refusal::Unauthenticated(why));
+        }
+        if node == me {
+            return Err(Refusal::Duplicate { node, incarnation: self.engine.incarnation() });
+        }
+        self.engine.vet(Stranger { node, birth, incarnation, sequence }, address)?;
+        Ok(Stage::In(node, incarnation))
+    }
+
+    fn welcome(&self) -> Welcome {
+        let members = self.engine.system().book.iter().map(|(&id, at)| (NodeId(id), at.clone()));
+        Welcome {
+            cluster: self.identity.cluster,
+            node: self.engine.id(),
+            birth: self.identity.birth,
+            incarnation: self.engine.incarnation(),
+            sequence: self.engine.sequence(),
+            slot_out: self.engine.slot_out(),
+            leader: self.engine.leader(),
+            members: members.take(crate::transport::handshake::MEMBERS_MAX).collect(),
+        }
+    }
+
+    /// A node that we have connected to has answered.
+    pub(super) fn answered(&mut self, now: Duration, place: usize, answer: Answer) {
+        let Some(Stage::Dialing(node)) = self.io.conn(place).map(|conn| conn.stage) else { return };
+        match answer {
+            Answer::Welcome(welcome) if welcome.node == node => {
+                self.io.establish(place, Stage::Out(node));
+                self.io.peers.connected(node, place);
+                tracing::info!(peer = node.0, "connected");
+            }
+            Answer::Welcome(Welcome { node: is, .. }) => {
+                self.refused(now, place, node, &Refusal::WrongNode { is });
+            }
+            Answer::Refusal(refusal) => self.refused(now, place, node, &refusal),
+        }
+    }
+
+    fn refused(&mut self, now: Duration, place: usize, node: NodeId, refusal: &Refusal) {
+        let for_good = match refusal {
+            Refusal::Amnesia { .. } | Refusal::Rollback { .. } | Refusal::Duplicate { .. } => true,
+            Refusal::Version { .. }
+            | Refusal::Cluster { .. }
+            | Refusal::WrongNode { .. }
+            | Refusal::Unauthenticated(_)
+            | Refusal::Busy
+            | Refusal::Stopping => false,
+        };
+        if for_good {
+            let (by, why) = (format!("node {}", node.0), refusal.clone());
+            self.io.stop.get_or_insert(StopReason::Refused { by, why });
+        }
+        self.io.remove(place);
+        self.io.peers.failed(now, node, Some(refusal.to_string()));
+    }
+
+    /// What has to be looked after now and then.
+    pub(super) fn chores(&mut self, now: Duration) {
+        let mut late = std::mem::take(&mut self.turn.late);
+        self.io.clients.tick(now, self.engine.slot_out(), &mut late);
+        late.drain(..).for_each(|(client, ask)| self.local(client, ask));
+        self.turn.late = late;
+        self.know_members();
+        self.reach_peers(now);
+        self.close_silent(now);
+        let leader = self.engine.leader();
+        if self.turn.leader != leader {
+            self.turn.leader = leader;
+            self.io.tell_clients(&Tell::Leader { node: leader });
+        }
+    }
+
+    /// Keeps the list of peers in step with the configurations and the book of addresses.
+    fn know_members(&mut self) {
+        let me = self.engine.id();
+        let system = self.engine.system().clone();
+        let schedule = self.engine.schedule();
+        for node in schedule.nodes().filter(|node| *node != me) {
+            if let Some(address) = system.book.get(&node.0) {
+                self.io.peers.know(node, address);
+            }
+        }
+        for place in self.io.peers.forget_unless(|node| schedule.nodes().any(|n| n == node)) {
+            self.io.remove(place);
+        }
+    }
+
+    fn reach_peers(&mut self, now: Duration) {
+        for reach in self.io.peers.due(now) {
+            match reach {
+                Reach::Dial(node, address) => self.dial(now, node, address),
+                Reach::Resolve(node, address) => self.io.worker.resolve(node, address),
+            }
+        }
+    }
+
+    pub(super) fn resolved(
+        &mut self,
+        now: Duration,
+        node: NodeId,
+        address: std_io::Result<std::net::SocketAddr>,
+    ) {
+        match address {
+            Ok(address) => self.dial(now, node, address),
+            Err(error) => self.io.peers.failed(now, node, Some(error.to_string())),
+        }
+    }
+
+    fn dial(&mut self, now: Duration, node: NodeId, address: std::net::SocketAddr) {
+        let caller = Caller::Peer {
+            node: self.engine.id(),
+            birth: self.identity.birth,
+            incarnation: self.engine.incarnation(),
+            sequence: self.engine.sequence(),
+            address: self.identity.address.clone(),
+        };
+        let hello = Hello { cluster: self.identity.cluster, to: Some(node), caller };
+        self.io.dial(now, node, address, &hello);
+    }
+
+    /// Closes connections whose other side does not say who it is.
+    fn close_silent(&mut self, now: Duration) {
+        for place in self.io.places() {
+            let silent = self.io.conn(place).is_some_and(|conn| {
+                let waits = match conn.stage {
+                    Stage::Greeting | Stage::Dialing(_) | Stage::Closing => true,
+                    Stage::In(..) | Stage::Out(_) | Stage::Client(_) => false,
+                };
+                waits && now > conn.since + GREETING
+            });
+            if silent {
+                let late = std_io::Error::from(std_io::ErrorKind::TimedOut);
+                self.close(now, place, &Fault::Connection(late.into()));
+            }
+        }
+    }
+}
