@@ -16,7 +16,7 @@ use crate::{
     error::OpenError,
     identity::Identity,
     log::Used,
-    record::{self, HEADER_LEN, Kind, Salt},
+    record::{self, HEADER_LEN, Header, Kind, Salt},
     segment::{self, FIRST_RECORD, State},
     survey::{InUse, Survey},
     window::{Body, Seen, Window},
@@ -75,8 +75,8 @@ pub(crate) struct Replay<'e> {
     each: &'e mut dyn FnMut(Record),
     /// The number of the next record.
     expected: u64,
-    /// The checksum of the last header, where it is known.
-    chain: Option<u32>,
+    /// The checksum of the last header.
+    chain: u32,
     state: State,
     /// Everything up to this record is known to be synced.
     synced: u64,
@@ -129,7 +129,7 @@ pub(crate) fn replay<F: File>(
         identity,
         each,
         expected: 0,
-        chain: None,
+        chain: 0,
         state: State::EMPTY,
         synced: 0,
         replayed: Replayed::default(),
@@ -159,7 +159,6 @@ pub(crate) fn replay<F: File>(
     replay.secure(last, reached)?;
     let sequence = replay.expected.saturating_sub(1);
     let Replay { replayed, used, chain, state, .. } = replay;
-    let chain = chain.unwrap_or(0);
     Ok(Outcome { replayed, used, position, sequence, chain, state, torn_spare })
 }
 
@@ -179,12 +178,8 @@ impl Replay<'_> {
     ) -> Result<End, OpenError> {
         let InUse { title, len, file } = segment;
         let name = segment::name(title.number);
-        if title.first != self.expected {
-            return Err(self.missing(name, FIRST_RECORD, title.first));
-        }
         self.used.push(Used { number: title.number, len: *len, keeps: Slot(0) });
-        self.synced = self.synced.max(title.first.saturating_sub(1));
-        (self.batch, self.chain) = (None, Some(title.chain));
+        (self.batch, self.chain) = (None, title.chain);
         self.torn.clear();
         let salt = Salt::new(self.identity, title.number);
         let mut window = Window::new(file, &name, salt, *len, std::mem::take(buffer));
@@ -214,14 +209,13 @@ impl Replay<'_> {
                     None => Ok(End::Clean(position)),
                 };
             };
-            if seen.begins > position && seen.header.follows() == self.expected {
-                // Only a barrier is missing.
-                (position, self.chain) = (seen.begins, None);
+            if self.follows_barrier(window.salt(), position, &seen) {
+                (position, self.chain) = (seen.begins, seen.header.chain);
                 continue;
             }
             let follows = seen.begins == position
                 && seen.header.follows() == self.expected
-                && self.chain.is_none_or(|chain| chain == seen.header.chain);
+                && self.chain == seen.header.chain;
             if follows && self.take(window, name, &seen)? {
                 position = seen.ends();
                 continue;
@@ -234,6 +228,21 @@ impl Replay<'_> {
             return Ok(End::Torn(Torn { file: name.to_owned(), offset: position, bytes }));
         }
         Ok(End::Clean(position))
+    }
+
+    /// Whether nothing but barriers is missing between `position` and what was seen behind it: that
+    /// of a sync, or that of the end of a life, or both, or none, for the latter stands apart.
+    /// What they were is known.
+    fn follows_barrier(&self, salt: Salt, position: u64, seen: &Seen) -> bool {
+        let barrier = |place, chain| {
+            Header::barrier(self.expected.saturating_sub(1), chain).encode(salt, place).1
+        };
+        let before = seen.begins.saturating_sub(HEADER_LEN);
+        let here = barrier(position, self.chain);
+        let possible = [self.chain, here, barrier(before, self.chain), barrier(before, here)];
+        seen.begins > position
+            && seen.header.follows() == self.expected
+            && possible.contains(&seen.header.chain)
     }
 
     /// Takes the next record or barrier. `false` if its body is damaged and it was never synced.
@@ -267,7 +276,7 @@ impl Replay<'_> {
             self.batch = Some(Batch { synced: header.synced, begins: seen.begins });
         }
         self.synced = self.synced.max(header.synced);
-        self.chain = Some(seen.crc);
+        self.chain = seen.crc;
         self.expected = header.sequence.saturating_add(1);
         if let (Some(slot), Some(used)) = (header.keeps(), self.used.last_mut()) {
             used.keeps = used.keeps.max(slot);

@@ -60,6 +60,10 @@ impl<'f, F: File> Window<'f, F> {
         Self { file, name, salt, len, buffer, start: 0, filled: 0 }
     }
 
+    pub(crate) fn salt(&self) -> Salt {
+        self.salt
+    }
+
     pub(crate) fn into_buffer(self) -> Vec<u8> {
         self.buffer
     }

@@ -352,7 +352,6 @@ impl<M: Machine> Client<M> {
 }
 
 /// What became of a command that has no reply.
-#[non_exhaustive]
 pub enum CallError<M> {
     /// It was not performed, and never will be.
     NotDone(NotDone),

@@ -54,7 +54,8 @@ pub trait Machine: Sized + Send + 'static {
     type Answer;
 
     /// Performs a command and appends its reply to `reply`. A command that cannot be understood
-    /// must change nothing, and get the same reply on every node.
+    /// must change nothing, and get the same reply on every node. A machine that cannot go on, its
+    /// own disk having failed, panics: that stops this node, and no other.
     fn apply(&mut self, command: &[u8], reply: &mut Vec<u8>);
 
     /// Answers a query: appends the answer to `answer`.
@@ -65,7 +66,9 @@ pub trait Machine: Sized + Send + 'static {
     fn snapshot(&self) -> Snapshot;
 
     /// How to make a machine from a snapshot. Must return at once; what it returns is called on
-    /// another thread, while this machine goes on. An error leaves this machine in use.
+    /// another thread, while this machine goes on. An error leaves this machine in use; so may the
+    /// node, if it has come further meanwhile. So what is in use is not to be replaced before the
+    /// new machine's first [commit](Machine::commit).
     fn restore(&self) -> Restore<Self>;
 
     /// For a machine that keeps its state durably itself: makes durable, in one step, everything

@@ -8,7 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::mail::{self, Mail};
 use harness::{
     Args, REPLICAS, TrimPolicy, read_id,
     wire::{Io, WireReplica},
@@ -17,6 +16,8 @@ use synod_paxos::{
     ClientId, Command, Effect, Members, Message, Node, NodeId, Op, Outbox, Outcome, Payload,
     Record, Schedule, Setup, Slot, StateMachine, Timing, wire,
 };
+
+use crate::mail::{self, Mail};
 
 /// The numbers of the proposals that were performed and are not reported yet.
 type Performed = Rc<RefCell<Vec<u64>>>;
@@ -218,6 +219,9 @@ impl WireReplica for Peer {
         self.mail.turn();
         self.node.flush(&mut self.out);
         self.carry_out(io);
+        if matches!(self.pending.first(), Some(Record::Started(_))) {
+            self.append(io); // On disk before the campaign.
+        }
         self.mail.ship(io);
     }
 
@@ -240,7 +244,7 @@ impl WireReplica for Peer {
 #[cfg(test)]
 mod tests {
     use harness::{Schedule as Order, wire::run_wire};
-    use synod_paxos::{Ballot, Decree, PValue};
+    use synod_paxos::{Ballot, Decree, PValue, message::Progress};
 
     use super::*;
 
@@ -271,7 +275,11 @@ mod tests {
     fn a_vote_waits_for_its_record_and_a_record_for_a_vote() {
         let (mut peer, mut io) = (Peer::new(1, &args()), Io::default());
         peer.prepare(&mut io);
-        assert_eq!(peer.pending, [Record::Started(1)]);
+        assert!(peer.unsynced && peer.pending.is_empty(), "the first record waits for nobody");
+        peer.complete(&mut io, |_| {});
+        peer.pending.push(Record::Collected(Slot::FIRST));
+        peer.prepare(&mut io);
+        assert!(!peer.unsynced && peer.pending.len() == 1, "nobody waits for it");
         let ballot = Ballot { round: 1, leader: id(0), incarnation: 1 };
         let pvalue = PValue { ballot, slot: Slot::FIRST, decree: Decree::noop() };
         peer.node.step(Duration::ZERO, id(0), Message::P2a(pvalue), &mut peer.out);
@@ -280,5 +288,27 @@ mod tests {
         assert_eq!(peer.held.len(), 1);
         peer.complete(&mut io, |_| {});
         assert!(!peer.unsynced && peer.held.is_empty());
+    }
+    #[test]
+    fn nothing_is_collected_that_another_replica_has_yet_to_perform() {
+        let (mut peer, mut io) = (Peer::new(1, &args()), Io::default());
+        let hear = |peer: &mut Peer, from, message| {
+            peer.node.step(Duration::ZERO, id(from), message, &mut peer.out);
+        };
+        for slot in 1..10 {
+            let (slot, ballot) = (Slot(slot), Ballot::BOTTOM);
+            hear(&mut peer, 0, Message::Decision { slot, ballot, decree: Some(Decree::noop()) });
+        }
+        peer.starts.push_back((Slot(9), 0));
+        peer.total = 1 << 20;
+        peer.trim(&mut io);
+        assert_eq!(peer.node.replica().progress().durable, Slot::FIRST);
+        for (from, slot) in [(0, 8), (2, 7)] {
+            let report = Progress { slot_out: Slot(slot), durable: Slot::FIRST, epoch: 0 };
+            hear(&mut peer, from, Message::SlotOut(report));
+        }
+        peer.total = 1 << 21;
+        peer.trim(&mut io);
+        assert_eq!(peer.node.replica().progress().durable, Slot(7));
     }
 }

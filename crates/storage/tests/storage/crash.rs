@@ -177,7 +177,9 @@ fn after_any_crash_the_log_is_what_was_synced_and_perhaps_a_bit_more() {
         let disk = SimDisk::new();
         disk.plan(crash_at(call));
         let mut told = Told::default();
-        assert_eq!(run(&disk, &steps, &mut told), None, "it crashes at call {call}");
+        // Where it is of no consequence, as with an old snapshot that stays, it runs to the end.
+        run(&disk, &steps, &mut told);
+        assert_eq!(disk.calls(), call, "the disk stops at this call");
         check(&disk.fork(), &told, &format!("killed at call {call}"));
         for cut in cuts(&disk, call, thorough()) {
             images += 1;

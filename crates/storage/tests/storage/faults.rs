@@ -194,7 +194,7 @@ fn collected_segments_are_space_too() {
         }
     }
     let (store, replayed, found) = model::recover(&disk.image(Unsynced::Lost)).unwrap();
-    assert_eq!(store.sequence(), 398);
+    assert_eq!((store.sequence(), &replayed.torn), (398, &None), "old remains mean nothing");
     assert!(replayed.records < 20, "most of it is gone: {replayed:?}");
     assert!(found.contains(&Record::Collected(Slot(199))));
 }
@@ -266,6 +266,37 @@ fn a_misdirected_write_is_noticed() {
             }
         }
     }
+}
+
+/// The first batch of a segment is torn: its title is gone, and two records are left. If the next
+/// life writes the first of the two anew, the other one must not come after it.
+#[test]
+fn what_is_left_of_a_torn_write_never_comes_back() {
+    let disk = SimDisk::new();
+    let (mut store, _, _) = model::recover(&disk).unwrap();
+    store.append(&[Record::Started(1), accepted(1, 1, 3000)]);
+    store.sync().unwrap();
+    while store.prepare().unwrap() {}
+    let batch = [accepted(1, 2, 900), accepted(1, 3, 900)];
+    store.append(&batch);
+    store.sync().unwrap();
+    drop(store);
+    let name = "log-00000002.seg";
+    let mut bytes = disk.read(name).unwrap();
+    bytes[..8192].fill(0);
+    // The barrier was not written either.
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[(end / 8 + 1) * 8 - 64..].fill(0);
+    disk.write(name, bytes);
+
+    let (mut store, replayed, found) = model::recover(&disk).unwrap();
+    assert_eq!(found.len(), 2);
+    assert_eq!(replayed.torn.map(|torn| torn.file).as_deref(), Some(name));
+    store.append(&batch[..1]);
+    store.sync().unwrap();
+    disk.kill();
+    let (_, replayed, found) = model::recover(&disk).unwrap();
+    assert_eq!((&found[2..], replayed.torn), (&batch[..1], None));
 }
 
 /// A disk that says that it has synced, and has not, loses its memory in a power cut. Where there

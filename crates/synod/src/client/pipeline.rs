@@ -38,7 +38,8 @@ pub enum Completion {
     Done(Vec<u8>),
     /// The command was not performed, and never will be.
     NotDone(NotDone),
-    /// The command may have been performed, or may be later.
+    /// The command may have been performed, or may be later. Whoever must know uses a
+    /// [`Client`](super::Client), whose tickets tell.
     Unknown,
     /// The answer to a query, as bytes.
     Answer(Vec<u8>),

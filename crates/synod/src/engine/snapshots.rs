@@ -57,7 +57,7 @@ impl Saving {
     fn due(&self, slot_out: Slot) -> bool {
         let slots = slot_out.0 - self.slot.0;
         let long = self.bytes >= self.every.max(self.last) || slots >= SLOTS_MAX;
-        slots > 0 && (long || self.wanted)
+        (slots > 0 && (long || self.wanted)) || self.for_peer
     }
 }
 
@@ -115,10 +115,10 @@ impl<M: Machine> Engine<M> {
     /// that is durable by itself has to commit it.
     fn installed(&mut self, frame: &[u8], host: &mut impl Host<M>) {
         let Ok(slot) = synod_paxos::wire::frame_slot(frame) else { return };
-        self.saving.slot = slot;
         if self.durable_by_itself {
             self.save_if_due(true, host);
         } else {
+            self.saving.slot = slot;
             self.node.saved(slot, &mut self.out);
         }
     }
@@ -148,7 +148,7 @@ impl<M: Machine> Engine<M> {
             Some(Err(error)) => return host.stop(StopReason::Machine(error.into())),
             None => {}
         }
-        self.saving.busy = true;
+        (self.saving.busy, self.saving.for_peer) = (true, false);
         let picture = picture(head, &self.node.replica().state().machine);
         host.start(Job::Save { slot, picture });
     }

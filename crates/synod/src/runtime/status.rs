@@ -68,9 +68,10 @@ impl<M: Machine> Runtime<M> {
                 .map_or((Slot(0), Slot(0)), |progress| (progress.slot_out, progress.durable));
             let peer = self.io.peers.get(id);
             let address = peer.map(|peer| &peer.address).or_else(|| system.book.get(&id.0));
+            let own_address = (id == node.id()).then_some(&self.identity.address);
             MemberStatus {
                 node: id.0,
-                address: address.cloned().unwrap_or_default(),
+                address: address.or(own_address).cloned().unwrap_or_default(),
                 replica: members.replicas.contains(&id),
                 leader: members.leaders.contains(&id),
                 acceptor: members.acceptors.contains(&id),

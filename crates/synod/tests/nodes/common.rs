@@ -30,7 +30,14 @@ pub(crate) struct Journal {
     blobs: BTreeMap<u64, Vec<u8>>,
     /// Panics when told to. Not a part of the state: nodes may differ.
     #[serde(skip)]
-    pub(crate) fragile: bool,
+    fragile: bool,
+}
+
+impl Journal {
+    /// One that panics when told to.
+    pub(crate) fn fragile() -> Self {
+        Self { fragile: true, ..Self::default() }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -245,8 +245,7 @@ fn a_damaged_genesis_is_named() {
 
 #[test]
 fn a_state_machine_that_panics_stops_its_node_and_no_other() {
-    let mut fragile = Journal::default();
-    fragile.fragile = true;
+    let fragile = Journal::fragile();
     let mut cluster = Cluster::unstarted(3, |builder| builder);
     (1..=2).for_each(|id| cluster.start(id));
     let builder = cluster.builder_with(3, fragile.clone()).peers(&cluster.peers);
