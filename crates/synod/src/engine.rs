@@ -312,6 +312,13 @@ impl<M: Machine> Engine<M> {
         self.synced = self.synced.max(count.min(self.appended));
     }
 
+    /// Whether a message waits for records to be on disk. What nobody waits for can be written with
+    /// what comes next.
+    #[must_use]
+    pub fn waits_for_disk(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// How many records of this life have been appended.
     #[must_use]
     pub fn appended(&self) -> u64 {

@@ -170,8 +170,8 @@ impl<M: Machine> Runtime<M> {
         self.io.sequence = self.engine.sequence();
         self.engine.flush(now, &mut self.io);
         self.send(now);
-        if self.io.urgent || (self.turn.chores && !self.io.batch.is_empty()) {
-            self.io.urgent = false;
+        let wanted = self.engine.waits_for_disk() || self.turn.chores;
+        if wanted && !self.io.batch.is_empty() {
             self.log.append(&mut self.io.batch);
         }
         let ended = self.turn.ends.is_some_and(|ends| now >= ends || !self.leads());

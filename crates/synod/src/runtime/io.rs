@@ -108,8 +108,6 @@ pub(super) struct Io<M: Machine> {
     pub(super) clients: Clients,
     /// Records for the log.
     pub(super) batch: Vec<Record>,
-    /// Something waits for these records to be on disk.
-    pub(super) urgent: bool,
     pub(super) worker: Worker<M>,
     pub(super) metrics: Metrics,
     /// How much of the log is on disk: said with every message.
@@ -135,7 +133,6 @@ impl<M: Machine> Io<M> {
             peers,
             clients,
             batch: Vec::new(),
-            urgent: false,
             worker,
             metrics: Metrics::default(),
             sequence: 0,
@@ -145,7 +142,6 @@ impl<M: Machine> Io<M> {
 
     /// The records that are to be written.
     pub(super) fn take_batch(&mut self) -> Vec<Record> {
-        self.urgent = false;
         std::mem::take(&mut self.batch)
     }
 
@@ -342,7 +338,6 @@ impl<M: Machine> Host<M> for Io<M> {
 
     #[inline]
     fn append(&mut self, record: Record) {
-        self.urgent |= !record.can_wait();
         self.batch.push(record);
     }
 
