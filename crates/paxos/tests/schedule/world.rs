@@ -244,7 +244,12 @@ impl World {
                         return Ok(());
                     }
                 }
-                Effect::KeepChunk { chunk, complete } => self.keep_chunk(id, &chunk, complete)?,
+                Effect::KeepChunk { chunk, complete } => {
+                    self.keep_chunk(id, &chunk, complete)?;
+                    if self.processes[&id].node.is_none() {
+                        return Ok(());
+                    }
+                }
             }
         }
         Ok(())
@@ -261,6 +266,9 @@ impl World {
 
     /// A snapshot of another process has been restored, or turns out to be of no use.
     pub(crate) fn restored(&mut self, id: NodeId) -> Judged {
+        if self.is_paused(id) {
+            return Ok(());
+        }
         let process = self.processes.get_mut(&id).expect("every process is known");
         let Some((frame, state)) = process.restoring.take() else { return Ok(()) };
         if !self.calm && self.rng.u32(0..8) == 0 {
@@ -268,10 +276,10 @@ impl World {
         }
         let state = Machine::restore(self.options.ballast, &state);
         let state = state.expect("it was a snapshot of this machine");
-        let mut installed = false;
-        self.call(id, |node, _, out| {
-            installed = node.install(&frame, state, out).expect("it was a frame");
-        })?;
+        let mut installed = None;
+        self.call(id, |node, _, out| installed = Some(node.install(&frame, state, out)))?;
+        let installed = installed.expect("a process that restores is up, and not paused");
+        let installed = installed.expect("it was a frame");
         self.marks.snapshots_installed += u64::from(installed);
         self.marks.snapshots_late += u64::from(!installed);
         Ok(())
@@ -330,7 +338,7 @@ impl World {
 
     /// Everything that was written is on disk now, and what waited for it leaves.
     pub(crate) fn sync(&mut self, id: NodeId) -> Judged {
-        if self.disk(id).is_clean() {
+        if self.disk(id).is_clean() || self.is_paused(id) {
             return Ok(());
         }
         let slot_out = self.node(id).map_or(Slot::FIRST, |node| node.replica().slot_out());
@@ -415,7 +423,7 @@ impl World {
         if process.node.take().is_none() {
             return Ok(());
         }
-        process.restoring = None;
+        (process.restoring, process.paused) = (None, Duration::ZERO);
         let survivors = if torn { self.rng.usize(0..=process.disk.unsynced()) } else { 0 };
         let left = process.disk.crash(survivors);
         self.note(|| format!("{id} crashes; {} of what was being written is on disk", left.len()));
@@ -505,7 +513,7 @@ impl World {
     pub(crate) fn stop(&mut self, id: NodeId) {
         let Some(process) = self.processes.get_mut(&id) else { return };
         if process.retired && !process.stopped {
-            (process.node, process.stopped) = (None, true);
+            (process.node, process.restoring, process.stopped) = (None, None, true);
             self.marks.stopped += 1;
             self.note(|| format!("{id} stops for good"));
         }
