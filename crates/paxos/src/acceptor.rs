@@ -161,6 +161,12 @@ impl Acceptor {
         (*held == ballot).then_some(decree)
     }
 
+    /// What was accepted last in `slot`, and in which ballot.
+    #[inline]
+    pub(crate) fn latest(&self, slot: Slot) -> Option<&(Ballot, Decree)> {
+        self.accepted.get(slot)
+    }
+
     /// What is accepted in each of the slots from `first` on, and in which ballot.
     pub(crate) fn held(&self, first: Slot) -> impl Iterator<Item = (Slot, &(Ballot, Decree))> {
         self.accepted.iter_from(first)

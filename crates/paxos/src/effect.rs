@@ -46,6 +46,10 @@ use crate::{
 };
 
 /// What must survive a crash. Replayed in order, through the same transitions that made it.
+///
+/// A disk may lose what it once had. An accepted pvalue whose ballot and slot are known is replayed
+/// as [`Record::Lost`]; a record that [can wait](Record::can_wait) may be left out. A node that has
+/// lost any other record must not run, unless a later one of the same kind is there.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Record {
     /// The process starts its life of this number; lives are numbered from 1.

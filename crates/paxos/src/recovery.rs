@@ -17,21 +17,19 @@ use crate::{
     effect::{Outbox, Record},
     node::Node,
     replica::{InvalidSnapshot, Replica, StateMachine},
-    ring::Ring,
     setup::{RecoverError, Setup},
     types::{Ballot, Decree, Slot},
-    wire,
 };
 
 /// How much is noted at one time.
 struct Most {
-    slots: usize,
+    slots: u64,
     /// Of operations that are compared or noted, unless a single decree has more.
     bytes: usize,
 }
 
 const IN_A_TICK: Most = Most { slots: 1 << 14, bytes: 1 << 20 };
-const EVERYTHING: Most = Most { slots: usize::MAX, bytes: usize::MAX };
+const EVERYTHING: Most = Most { slots: u64::MAX, bytes: usize::MAX };
 
 /// More slots than this are noted at the next tick, however lately some were.
 const MANY: u64 = 1 << 10;
@@ -52,10 +50,8 @@ impl<S: StateMachine> Node<S> {
         records: impl IntoIterator<Item = Record>,
         out: &mut Outbox,
     ) -> Result<Self, RecoverError> {
-        let first = base.map_or(Ok(Slot::FIRST), wire::frame_slot);
-        let first = first.map_err(|_| RecoverError::Snapshot(InvalidSnapshot))?;
-        let (mut lives, mut used, mut acceptor) = (0, Ballot::BOTTOM, Acceptor::default());
-        let mut decided = Ring::new(first);
+        let (mut lives, mut used, mut acceptor) = (0_u32, Ballot::BOTTOM, Acceptor::default());
+        let mut decided = Vec::new();
         for record in records {
             match record {
                 Record::Started(life) => lives = life.max(lives),
@@ -64,11 +60,11 @@ impl<S: StateMachine> Node<S> {
                 | Record::Accepted(_)
                 | Record::Collected(_)
                 | Record::Lost { .. } => acceptor.replay(record),
-                Record::Learned { slot, decree } => know(&mut decided, slot, &decree),
+                Record::Learned { slot, decree } => decided.push((slot, decree)),
                 Record::Performed { ballot, first, end } => {
                     let held = acceptor.held(first).take_while(|(slot, _)| *slot < end);
                     let held = held.filter(|(_, (held, _))| *held == ballot);
-                    held.for_each(|(slot, (_, decree))| know(&mut decided, slot, decree));
+                    decided.extend(held.map(|(slot, (_, decree))| (slot, decree.clone())));
                 }
             }
         }
@@ -130,19 +126,12 @@ impl<S: StateMachine> Node<S> {
     }
 }
 
-/// Keeps the decree that was decided for a slot.
-fn know(decided: &mut Ring<Decree>, slot: Slot, decree: &Decree) {
-    if decided.has_room(slot) && decided.get(slot).is_none() {
-        decided.insert(slot, decree.clone());
-    }
-}
-
 impl<S: StateMachine> Replica<S> {
     /// Performs what is known to have been decided, as far as there is no gap.
-    fn perform_again(&mut self, decided: Ring<Decree>, out: &mut Outbox) {
-        self.catchup.heard(decided.end());
-        self.decisions = decided;
-        self.advance(out);
+    fn perform_again(&mut self, decided: Vec<(Slot, Decree)>, out: &mut Outbox) {
+        for (slot, decree) in decided {
+            self.decision(slot, Some(decree), out);
+        }
         self.catchup.logged = self.slot_out();
     }
 
@@ -151,11 +140,11 @@ impl<S: StateMachine> Replica<S> {
     fn notes(&self, acceptor: &Acceptor, from: Slot, most: Most) -> (Vec<Record>, Slot) {
         let from = from.max(self.collected()).max(self.catchup.durable());
         let (mut records, mut next, mut weight) = (Vec::new(), from, 0);
-        let mut held = acceptor.held(from).peekable();
-        let performed = self.decisions.iter_from(from).take_while(|(s, _)| *s < self.slot_out());
-        for (slot, decree) in performed.take(most.slots) {
-            while held.next_if(|(s, _)| *s < slot).is_some() {}
-            let accepted = held.next_if(|(s, _)| *s == slot).map(|(_, accepted)| accepted);
+        let end = self.slot_out().min(from.plus(most.slots));
+        while next < end {
+            let slot = next;
+            let Some(decree) = self.decisions.get(slot) else { break };
+            let accepted = acceptor.latest(slot);
             if !accepted.is_some_and(|(_, accepted)| accepted.is(decree)) {
                 weight += decree.weight();
                 if weight > most.bytes && next > from {

@@ -80,7 +80,7 @@ impl<T> Ring<T> {
     }
 
     /// Puts `value` at `slot`, which must have room.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn insert(&mut self, slot: Slot, value: T) {
         debug_assert!(self.has_room(slot), "callers check the room first");
         let end = self.end.max(slot.0 + 1);
