@@ -28,7 +28,7 @@ use crate::{
     error::StopReason,
     machine::{Machine, Restore, Snapshot},
     protocol::{Level, Refused, Tell},
-    system::Replicated,
+    system::{Replicated, is_arrival},
 };
 
 mod effects;
@@ -267,6 +267,8 @@ impl<M: Machine> Engine<M> {
             Some(Refused::NoReplica)
         } else if self.disk_full && matches!(command.op, Op::Apply(_)) {
             Some(Refused::DiskFull)
+        } else if matches!(&command.op, Op::Apply(op) if is_arrival(op.as_slice())) {
+            Some(Refused::NotANode)
         } else {
             None
         };
@@ -427,7 +429,11 @@ impl<M: Machine> Engine<M> {
         }
         let session = &mut self.arrivals.session;
         if session.in_flight() == 0 {
-            for news in self.lives.news(&system) {
+            let known = self.node.replica().schedule();
+            let is_known = |node: NodeId| {
+                system.book.contains_key(&node.0) || known.nodes().any(|known| known == node)
+            };
+            for news in self.lives.news(&system, is_known) {
                 session.request(Op::Apply(news.op()));
             }
         }

@@ -166,7 +166,7 @@ impl<M: Machine> Node<M> {
 
     /// Stops the node as a crash would: without a word to anybody.
     pub fn kill(mut self) {
-        self.inbox.push(Event::Stop { gently: false });
+        self.inbox.push(Event::Kill);
         self.join();
     }
 

@@ -42,6 +42,9 @@ pub enum Refused {
     /// The node shuts down.
     #[error("the node is shutting down: ask another node")]
     Stopping,
+    /// Something that only a node may say.
+    #[error("only a node may say that it has started")]
+    NotANode,
     /// Something that only the leader can do.
     #[error("the node does not lead: ask the leader")]
     NotLeading,

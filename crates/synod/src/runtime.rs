@@ -77,6 +77,8 @@ pub(crate) enum Event<M> {
     Status(oneshot::Sender<Status>),
     /// Come to an end: hand over first, or not.
     Stop { gently: bool },
+    /// Come to an end as a crash would.
+    Kill,
 }
 
 /// Who the node is.
@@ -115,6 +117,8 @@ struct Turn<M> {
     chores: bool,
     /// When a node that was asked to stop does so.
     ends: Option<Duration>,
+    /// It ends as a crash would.
+    killed: bool,
     /// What clients were told last about who leads.
     leader: Option<NodeId>,
 }
@@ -130,6 +134,7 @@ impl<M> Default for Turn<M> {
             next_chores: Duration::ZERO,
             chores: false,
             ends: None,
+            killed: false,
             leader: None,
         }
     }
@@ -142,7 +147,11 @@ impl<M: Machine> Runtime<M> {
         loop {
             if let Some(reason) = self.turn(&mut events) {
                 self.io.clients.stop();
-                self.log.stop();
+                if self.turn.killed {
+                    self.log.abandon();
+                } else {
+                    self.log.stop();
+                }
                 return reason;
             }
         }
@@ -158,6 +167,9 @@ impl<M: Machine> Runtime<M> {
         self.sleep(events);
         let now = self.began.elapsed();
         self.other_threads(now);
+        if self.turn.killed {
+            return Some(StopReason::Asked);
+        }
         self.sockets(now, events);
         if now >= self.engine.deadline() {
             self.engine.tick(now, &mut self.io);
@@ -170,6 +182,7 @@ impl<M: Machine> Runtime<M> {
         self.io.sequence = self.engine.sequence();
         self.engine.flush(now, &mut self.io);
         self.send(now);
+        self.turn.ready.append(&mut self.io.resumed);
         let wanted = self.engine.waits_for_disk() || self.turn.chores;
         if wanted && !self.io.batch.is_empty() {
             self.log.append(&mut self.io.batch);
@@ -234,6 +247,7 @@ impl<M: Machine> Runtime<M> {
             Event::Resolved(node, address) => self.resolved(now, node, address),
             Event::Status(waiter) => drop(waiter.send(self.status())),
             Event::Stop { gently } => self.stop(now, gently),
+            Event::Kill => self.turn.killed = true,
         }
     }
 

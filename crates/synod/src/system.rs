@@ -61,6 +61,12 @@ pub(crate) fn machine_op<M: Machine>(command: &M::Command) -> Payload {
     Payload::from(bytes)
 }
 
+/// Whether an operation says that a node has started: nobody but a node may say that.
+pub(crate) fn is_arrival(op: &[u8]) -> bool {
+    let Some((&SYSTEM, command)) = op.split_first() else { return false };
+    matches!(postcard::from_bytes(command), Ok(SystemCommand::Arrived(..)))
+}
+
 impl System {
     fn apply(&mut self, command: SystemCommand) {
         match command {

@@ -70,7 +70,11 @@ impl Lives {
     }
 
     /// What was seen here and is not in the log: to be proposed by the node that leads.
-    pub(super) fn news(&self, system: &System) -> Vec<SystemCommand> {
+    pub(super) fn news(
+        &self,
+        system: &System,
+        is_known: impl Fn(NodeId) -> bool,
+    ) -> Vec<SystemCommand> {
         let new = |stranger: &&Stranger| {
             let known = system.lives.get(&stranger.node.0);
             known.is_none_or(|known| {
@@ -82,7 +86,12 @@ impl Lives {
             let address = self.addresses.get(&node).cloned().unwrap_or_default();
             SystemCommand::Arrived(node.0, Life { birth, incarnation }, address)
         };
-        self.seen.values().filter(new).map(arrived).collect()
+        self.seen
+            .values()
+            .filter(|stranger| is_known(stranger.node))
+            .filter(new)
+            .map(arrived)
+            .collect()
     }
 }
 

@@ -83,6 +83,7 @@ impl<M: Machine> Engine<M> {
                 tracing::warn!(%error, "a snapshot could not be written; it is tried again");
                 self.saving.busy = false;
                 self.saving.wanted = true;
+                self.saving.slot = self.node.replica().progress().durable;
                 self.saving.not_before = now + RETRY;
             }
             Finished::Served(true) | Finished::Kept => {}

@@ -31,7 +31,25 @@ struct Queue {
 #[derive(Default)]
 struct Pile {
     records: Vec<Record>,
-    stop: bool,
+    end: Option<End>,
+}
+
+/// How the thread comes to its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// What it was given is written, and the log is closed.
+    Orderly,
+    /// As a crash would have it: what has not been written is not.
+    Abrupt,
+}
+
+/// What there is to do.
+#[derive(PartialEq, Eq)]
+enum Work {
+    Batch,
+    /// Nothing, for a while.
+    Idle,
+    End(End),
 }
 
 impl Queue {
@@ -39,18 +57,33 @@ impl Queue {
         self.pile.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for records and puts them into an empty `batch`. False when there will be none.
-    fn take(&self, batch: &mut Vec<Record>) -> bool {
+    /// Waits for records and puts them into an empty `batch`; for so long, if a time is given.
+    fn take(&self, batch: &mut Vec<Record>, within: Option<Duration>) -> Work {
         let mut pile = self.lock();
-        while pile.records.is_empty() && !pile.stop {
-            pile = self.arrived.wait(pile).unwrap_or_else(PoisonError::into_inner);
+        while pile.records.is_empty() && pile.end.is_none() {
+            let Some(time) = within else {
+                pile = self.arrived.wait(pile).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let waited = self.arrived.wait_timeout(pile, time);
+            let (woken, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            pile = woken;
+            if timeout.timed_out() && pile.records.is_empty() && pile.end.is_none() {
+                return Work::Idle;
+            }
         }
-        std::mem::swap(&mut pile.records, batch);
-        !batch.is_empty()
+        match pile.end {
+            Some(End::Abrupt) => Work::End(End::Abrupt),
+            Some(End::Orderly) if pile.records.is_empty() => Work::End(End::Orderly),
+            Some(End::Orderly) | None => {
+                std::mem::swap(&mut pile.records, batch);
+                Work::Batch
+            }
+        }
     }
 
-    fn stopped(&self) -> bool {
-        self.lock().stop
+    fn ends(&self) -> bool {
+        self.lock().end.is_some()
     }
 }
 
@@ -92,7 +125,16 @@ impl LogWriter {
 
     /// Lets the thread come to an end, after what it has been given.
     pub(super) fn stop(&mut self) {
-        self.queue.lock().stop = true;
+        self.end(End::Orderly);
+    }
+
+    /// Lets the thread come to an end as a crash would.
+    pub(super) fn abandon(&mut self) {
+        self.end(End::Abrupt);
+    }
+
+    fn end(&mut self, end: End) {
+        self.queue.lock().end.get_or_insert(end);
         self.queue.arrived.notify_one();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
@@ -121,24 +163,40 @@ struct Writer<M, D: Disk> {
 impl<M, D: Disk> Writer<M, D> {
     fn run(mut self) {
         let mut batch = Vec::new();
-        while self.queue.take(&mut batch) {
-            let began = Instant::now();
-            self.store.append(&batch);
-            let records = batch.len() as u64;
-            self.count += records;
-            if !self.sync() {
-                return;
+        loop {
+            // While there is no room, it is looked now and then whether there is some.
+            match self.queue.take(&mut batch, self.full.then_some(FULL_RETRY)) {
+                Work::Batch => {
+                    if !self.write(&mut batch) {
+                        return;
+                    }
+                }
+                Work::Idle => {}
+                Work::End(End::Abrupt) => return,
+                Work::End(End::Orderly) => break,
             }
-            self.inbox.push(Event::Synced { count: self.count, records, took: began.elapsed() });
-            batch.clear();
-            self.note_room(self.store.is_low());
             if let Err(error) = self.store.prepare() {
                 return self.inbox.push(Event::DiskFailed(error.to_string()));
             }
+            self.note_room(self.store.is_low());
         }
         if let Err(error) = self.store.close() {
             tracing::warn!(%error, "the log could not be closed");
         }
+    }
+
+    /// Writes a batch, which is empty afterwards. False if the node must stop.
+    fn write(&mut self, batch: &mut Vec<Record>) -> bool {
+        let began = Instant::now();
+        self.store.append(batch);
+        let records = batch.len() as u64;
+        self.count += records;
+        if !self.sync() {
+            return false;
+        }
+        self.inbox.push(Event::Synced { count: self.count, records, took: began.elapsed() });
+        batch.clear();
+        true
     }
 
     /// Makes everything durable. False if the node must stop.
@@ -148,7 +206,7 @@ impl<M, D: Disk> Writer<M, D> {
                 Ok(()) => return true,
                 Err(WriteError::Full) => {
                     self.note_room(true);
-                    if self.queue.stopped() {
+                    if self.queue.ends() {
                         return false;
                     }
                     thread::sleep(FULL_RETRY);

@@ -48,6 +48,8 @@ pub(super) struct Conn {
     pub(super) since: Duration,
     /// Something waits to be sent.
     dirty: bool,
+    /// A client that does not take its answers is not read on until it does.
+    paused: bool,
 }
 
 /// How far a connection is, and what it is for.
@@ -104,6 +106,8 @@ pub(super) struct Io<M: Machine> {
     generation: u32,
     /// Connections with something to send.
     dirty: Vec<usize>,
+    /// Connections that are read on: their clients have taken their answers.
+    pub(super) resumed: Vec<usize>,
     pub(super) peers: Peers,
     pub(super) clients: Clients,
     /// Records for the log.
@@ -130,6 +134,7 @@ impl<M: Machine> Io<M> {
             free: Vec::new(),
             generation: 0,
             dirty: Vec::new(),
+            resumed: Vec::new(),
             peers,
             clients,
             batch: Vec::new(),
@@ -182,7 +187,8 @@ impl<M: Machine> Io<M> {
         });
         self.generation = self.generation.wrapping_add(1) & (u32::MAX >> 1);
         let generation = self.generation;
-        let mut conn = Conn { connection, stage, generation, since: now, dirty: false };
+        let mut conn =
+            Conn { connection, stage, generation, since: now, dirty: false, paused: false };
         let interest = Interest::READABLE | Interest::WRITABLE;
         let token = Token(place + FIRST_TOKEN);
         if let Err(error) = self.registry.register(conn.connection.stream(), token, interest) {
@@ -237,6 +243,10 @@ impl<M: Machine> Io<M> {
     pub(super) fn next(&mut self, place: usize) -> Result<Option<Incoming>, Fault> {
         let Some(conn) = self.conn(place) else { return Ok(None) };
         let stage = conn.stage;
+        if matches!(stage, Stage::Client(_)) && conn.connection.queued() > CLIENT_QUEUE_MAX {
+            conn.paused = true;
+            return Ok(None);
+        }
         let Some(frame) = conn.connection.next_frame()? else { return Ok(None) };
         let incoming = match stage {
             Stage::Greeting => match Hello::decode(frame) {
@@ -278,6 +288,9 @@ impl<M: Machine> Io<M> {
             conn.dirty = false;
             if let Err(error) = conn.connection.send() {
                 over.push((place, error.to_string()));
+            } else if conn.paused && conn.connection.queued() <= CLIENT_QUEUE_MAX {
+                conn.paused = false;
+                self.resumed.push(place);
             }
         }
         self.dirty = dirty;

@@ -3,6 +3,7 @@
 use std::{
     io::{self, Write},
     net::{SocketAddr, ToSocketAddrs},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, mpsc},
     thread,
 };
@@ -171,7 +172,7 @@ where
 /// Writes a snapshot, and returns its length.
 fn save<D: Disk>(snapshots: &Snapshots<D>, slot: Slot, picture: Snapshot) -> io::Result<u64> {
     let mut writer = snapshots.create(slot)?;
-    picture(&mut writer)?;
+    guarded(|| picture(&mut writer))?;
     writer.flush()?;
     writer.finish().map(|info| info.len)
 }
@@ -184,7 +185,13 @@ pub(super) fn load<M: Machine, D: Disk>(
 ) -> io::Result<(Head, M)> {
     let mut reader = snapshots.open(slot)?;
     let head = Head::read(&mut reader)?;
-    Ok((head, restore(&mut reader)?))
+    Ok((head, guarded(|| restore(&mut reader))?))
+}
+
+/// A state machine that panics here must not take the thread with it.
+fn guarded<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let panicked = |_| Err(io::Error::other("the state machine panicked"));
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(panicked)
 }
 
 fn resolve(address: &str) -> io::Result<SocketAddr> {

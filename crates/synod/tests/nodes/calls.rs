@@ -7,7 +7,7 @@ use synod::{
     ReadError, Refused,
 };
 
-use crate::common::{Cluster, Command, Journal, LONG, Query, append, numbers, until, wait};
+use crate::cluster::{Cluster, Command, Journal, LONG, Query, append, numbers, until, wait};
 
 #[test]
 fn clients_at_every_node_and_over_tcp_see_each_others_commands() {

@@ -4,7 +4,7 @@ use std::{fs, net::TcpListener};
 
 use synod::{Client, ConnectError, Node, StartError, StopReason, transport::FrameError};
 
-use crate::common::{Cluster, Command, Journal, Query, addresses, append, stopped, until, wait};
+use crate::cluster::{Cluster, Command, Journal, Query, addresses, append, stopped, until, wait};
 
 fn failure(outcome: Result<Node<Journal>, StartError>) -> StartError {
     outcome.map(|node| format!("{node:?} runs")).unwrap_err()

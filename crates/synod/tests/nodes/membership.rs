@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use synod::{Linearizable, Local, Member, MembershipError, ReadError, Refused};
 
-use crate::common::{Cluster, Query, address, append, numbers, until, wait};
+use crate::cluster::{Cluster, Query, address, append, numbers, until, wait};
 
 /// The voters that the newest configuration names.
 fn voters(cluster: &Cluster, id: u32) -> Vec<u32> {

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use synod::{Builder, StopReason, transport::handshake::Refusal};
 
-use crate::common::{Cluster, Journal, append, stopped, until, wait};
+use crate::cluster::{Cluster, Journal, append, stopped, until, wait};
 
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();

@@ -10,9 +10,9 @@ use std::{
     time::Duration,
 };
 
-use synod::{CallError, Client, Ticket};
+use synod::{CallError, Client, NotDone, Ticket};
 
-use crate::common::{Cluster, Command, Journal, append, until, wait};
+use crate::cluster::{Cluster, Command, Journal, append, until, wait};
 
 #[test]
 fn each_node_may_be_killed_and_comes_back_with_everything() {
@@ -103,6 +103,10 @@ fn load(
                 };
                 match outcome {
                     Ok(_) => outcomes.done.push(number),
+                    Err(CallError::NotDone(NotDone::Stopped)) => {
+                        outcomes.not_done.push(number);
+                        return outcomes;
+                    }
                     Err(CallError::NotDone(_)) => outcomes.not_done.push(number),
                     Err(CallError::Unknown(ticket)) => outcomes.unknown.push((number, ticket)),
                     Err(CallError::Lost) => {
@@ -185,8 +189,8 @@ fn a_stopped_node_hands_over_first_and_its_clients_are_told_that_it_has_stopped(
     let reason = wait("a stop", node.stop());
     assert!(matches!(reason, synod::StopReason::Asked), "{reason}");
     let call = append(&client, 2);
-    assert!(matches!(call, Err(CallError::NotDone(synod::NotDone::Stopped))), "{call:?}");
-    let read = wait("a read", client.read(synod::Local, crate::common::Query::Numbers));
+    assert!(matches!(call, Err(CallError::NotDone(NotDone::Stopped))), "{call:?}");
+    let read = wait("a read", client.read(synod::Local, crate::cluster::Query::Numbers));
     assert!(matches!(read, Err(synod::ReadError::Stopped)), "{read:?}");
     assert!(wait("a status", client.status()).is_err());
     append(&cluster.client(leader % 3 + 1), 3).unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 
 use synod::Linearizable;
 
-use crate::common::{Cluster, Command, Query, append, until, wait};
+use crate::cluster::{Cluster, Command, Query, append, until, wait};
 
 fn snapshots(cluster: &Cluster, id: u32) -> Vec<String> {
     let names = fs::read_dir(cluster.directory(id)).unwrap();

@@ -2,7 +2,7 @@
 
 use synod::{Linearizable, ReadError, Refused};
 
-use crate::common::{Cluster, append, numbers, until, wait};
+use crate::cluster::{Cluster, append, numbers, until, wait};
 
 #[test]
 fn a_status_says_how_the_node_is() {

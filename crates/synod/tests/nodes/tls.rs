@@ -3,7 +3,7 @@
 use rcgen::{CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use synod::{Client, Connect, ConnectError, Tls};
 
-use crate::common::{Cluster, Journal, append, until, wait};
+use crate::cluster::{Cluster, Journal, append, until, wait};
 
 struct Ca(CertifiedIssuer<'static, KeyPair>);
 
