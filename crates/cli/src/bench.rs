@@ -168,8 +168,6 @@ pub(crate) enum Error {
     Start { node: usize, error: io::Error },
     #[error("{0}")]
     Deserted(String),
-    #[error("{0}")]
-    Connect(String),
     #[error("{address} cannot be reached: {why}")]
     Unreachable { address: String, why: String },
     #[error("the cluster performs no commands: {0}")]

@@ -95,10 +95,8 @@ impl Start {
             }
             thread::sleep(LOOK);
         }
-        match pollster::block_on(node.stop()) {
-            StopReason::Asked => Ok(()),
-            reason => Err(Error::Stopped(reason)),
-        }
+        let reason = pollster::block_on(node.stop());
+        if matches!(reason, StopReason::Asked) { Ok(()) } else { Err(Error::Stopped(reason)) }
     }
 
     async fn start(self) -> Result<Node<Registers>, Error> {

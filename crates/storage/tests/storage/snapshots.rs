@@ -97,7 +97,9 @@ fn chunks_in_another_order_are_damage() {
     bytes.copy_within(64 + chunk..64 + 2 * chunk, 64);
     bytes[64 + chunk..64 + 2 * chunk].copy_from_slice(&first);
     disk.write(name, bytes);
-    assert_eq!(read(&snapshots(&disk), 9).unwrap_err().kind(), ErrorKind::InvalidData);
+    let mut reader = snapshots(&disk).open(Slot(9)).unwrap();
+    let error = reader.read(&mut [0; 1]).unwrap_err();
+    assert!(error.to_string().contains("at byte 64: chunk 0"), "not a byte is given out: {error}");
 }
 
 #[test]

@@ -32,7 +32,6 @@ pub struct Pipeline<M> {
 
 /// What became of a request.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum Completion {
     /// The command was performed, with this reply, as bytes.
     Done(Vec<u8>),
