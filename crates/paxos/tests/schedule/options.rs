@@ -265,7 +265,7 @@ fn draw_weights(rng: &mut Rng) -> Weights {
         read: if rng.bool() { few(rng, 20) } else { 0 },
         reconfigure: 0,
         release: few(rng, 10),
-        restore: rng.u32(1..=20),
+        restore: few(rng, 10),
         compact: few(rng, 8),
         stop: 0,
         campaign: 0,
