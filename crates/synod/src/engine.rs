@@ -457,7 +457,10 @@ impl<M: Machine> Engine<M> {
 impl Arrivals {
     fn respond(&mut self, cid: u64, outcome: &Outcome, slot_out: Slot) {
         match outcome {
-            Outcome::Done(_) => drop(self.session.response(cid)),
+            Outcome::Done(_) => {
+                self.session.response(cid);
+                self.next = Duration::ZERO; // What has happened meanwhile need not wait.
+            }
             Outcome::Busy => {}
             Outcome::Expired => {
                 // The replica was behind when it started. Saying it twice does no harm.

@@ -60,6 +60,8 @@ pub struct MemberStatus {
     pub leader: bool,
     /// Whether it votes.
     pub acceptor: bool,
+    /// Which life it is in, from 1, as the log says; 0 if the log does not say.
+    pub incarnation: u32,
     /// Whether there is a connection to it.
     pub connected: bool,
     /// Its slot_out, as it said last.

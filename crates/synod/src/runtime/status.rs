@@ -75,6 +75,7 @@ impl<M: Machine> Runtime<M> {
                 replica: members.replicas.contains(&id),
                 leader: members.leaders.contains(&id),
                 acceptor: members.acceptors.contains(&id),
+                incarnation: system.lives.get(&id.0).map_or(0, |life| life.incarnation),
                 connected: id == node.id() || peer.is_some_and(|peer| peer.out.is_some()),
                 slot_out: slot_out.0,
                 lag: own.slot_out.0.saturating_sub(slot_out.0),

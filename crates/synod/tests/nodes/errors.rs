@@ -178,8 +178,7 @@ fn a_log_with_a_byte_flipped_anywhere_is_an_error_or_is_repaired_and_never_wrong
             copy(&backup, &cluster.directory(3));
         }
     }
-    println!("{errors} errors, {repaired} repaired");
-    assert!(errors > 0);
+    assert!(errors + repaired > 20, "{errors} errors, {repaired} repaired");
     assert_eq!(cluster.numbers(1), expected);
 }
 

@@ -109,7 +109,9 @@ fn an_older_copy_is_refused_also_after_the_others_have_restarted() {
     cluster.kill(2);
     cluster.start(2);
     append(&cluster.client(2), 40).unwrap();
-    until("the third life of node 2 is known", || cluster.status(2).incarnation == 3);
+    until("the third life of node 2 is known to all", || {
+        [1, 2, 3].iter().all(|id| cluster.status(*id).members[1].incarnation == 3)
+    });
     cluster.converge();
     cluster.nodes.clear();
     fs::remove_dir_all(cluster.directory(2)).unwrap();
