@@ -58,6 +58,9 @@ pub(crate) struct Start {
     /// Bytes of commands after which a snapshot is written
     #[arg(long, value_name = "BYTES")]
     snapshot_every: Option<u64>,
+    /// Bytes of a segment of the log
+    #[arg(long, value_name = "BYTES")]
+    segment_bytes: Option<u64>,
     /// A folder with ca.pem, node.pem and node.key: speak TLS
     #[arg(long, value_name = "FOLDER")]
     tls: Option<PathBuf>,
@@ -126,6 +129,9 @@ impl Start {
         }
         if let Some(bytes) = self.snapshot_every {
             builder = builder.snapshot_every(bytes);
+        }
+        if let Some(bytes) = self.segment_bytes {
+            builder = builder.segment_bytes(bytes);
         }
         if let Some(tls) = tls {
             builder = builder.tls(tls);
