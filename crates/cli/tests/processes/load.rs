@@ -113,7 +113,7 @@ impl Load {
             if start.elapsed() > within {
                 let Progress { done, refused, unknown, .. } = &*self.progress;
                 return Err(format!(
-                    "{} writes within {within:?}; in all {done:?} operations were done, {refused:?} \
+                    "{} writes within {within:?}; in all {done:?} were done, {refused:?} \
                      refused, {unknown:?} are unknown",
                     self.written() - before
                 ));

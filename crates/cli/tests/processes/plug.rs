@@ -25,7 +25,7 @@ const RECONFIGURE: Duration = Duration::from_secs(5);
 /// How often a session that finds nobody tries again: nodes are still starting.
 const ATTEMPTS: usize = 12;
 
-/// Short segments and frequent snapshots: what otherwise happens once in hours happens all the time,
+/// Short segments and frequent snapshots: what else happens once in hours happens all the time,
 /// and starting a node costs little.
 const OPTIONS: [&str; 4] = ["--segment-bytes", "1048576", "--snapshot-every", "65536"];
 

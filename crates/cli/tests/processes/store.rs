@@ -29,7 +29,7 @@ impl<T> Outcome<T> {
 pub(crate) trait Store: Send {
     /// Writes a key.
     fn put(&mut self, key: &str, value: &str) -> Outcome<()>;
-    /// Writes a key if it holds `expect` (`None`: if there is no such key), and says whether it did.
+    /// Writes a key if it holds `expect` (`None`: if there is no such key), and says if it did.
     fn swap(&mut self, key: &str, expect: Option<&str>, value: &str) -> Outcome<bool>;
     /// Adds to the end of what a key holds; a key that does not exist holds nothing.
     fn append(&mut self, key: &str, text: &str) -> Outcome<()>;

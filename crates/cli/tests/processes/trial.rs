@@ -32,7 +32,7 @@ impl Trial {
     /// Starts clients of nodes that run already.
     pub(crate) fn with(cluster: Cluster, plan: Plan) -> Self {
         let addresses = cluster.addresses();
-        // The others stay with one node each, and read what it has to tell: if everybody left a node
+        // The others stay with one node each, and read what it tells: if everybody left a node
         // as soon as it does not serve them, nobody would notice that its answers are old.
         let load = Load::start(plan, |number| {
             let node = std::slice::from_ref(&addresses[number / 2 % addresses.len()]);
