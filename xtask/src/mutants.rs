@@ -29,6 +29,9 @@ pub(crate) struct Options {
     /// Try this mutant alone
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
+    /// Try the first of the list alone, so many
+    #[arg(long, value_name = "N", conflicts_with = "only")]
+    pub(crate) first: Option<usize>,
     /// Say which mutants there are, and stop
     #[arg(long)]
     list: bool,
@@ -41,6 +44,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         mutants.retain(|mutant| mutant.name == *name);
         ensure!(!mutants.is_empty(), "{LIST} has no mutant {name}");
     }
+    mutants.truncate(options.first.unwrap_or(usize::MAX));
     if options.list {
         for mutant in &mutants {
             println!("{}: {}", mutant.name, mutant.why);
