@@ -71,7 +71,7 @@ fn slow() -> Result<Vec<Step>> {
         cargo(&[], "build --release"),
     ];
     steps.extend(environments()?.iter().map(|environment| synod_run(environment)));
-    let slice = mutants::Options { first: Some(MUTANTS), ..mutants::Options::default() };
+    let slice = mutants::Options::first(MUTANTS);
     steps.push(Step {
         title: format!("cargo xtask mutants --first {MUTANTS}"),
         work: Box::new(move || mutants::run(&slice)),

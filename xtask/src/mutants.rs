@@ -31,10 +31,17 @@ pub(crate) struct Options {
     only: Option<String>,
     /// Try the first of the list alone, so many
     #[arg(long, value_name = "N", conflicts_with = "only")]
-    pub(crate) first: Option<usize>,
+    first: Option<usize>,
     /// Say which mutants there are, and stop
     #[arg(long)]
     list: bool,
+}
+
+impl Options {
+    /// The first `n` of the list.
+    pub(crate) fn first(n: usize) -> Self {
+        Self { first: Some(n), ..Self::default() }
+    }
 }
 
 /// Tries the mutants and says whether the tests caught them all.
