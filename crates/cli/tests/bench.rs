@@ -138,3 +138,34 @@ fn an_interrupt_takes_the_nodes_along() {
     assert!(nodes.iter().all(gone), "{nodes:?}");
     assert_eq!(fs::read_dir(&folder).expect("it is still there").count(), 0);
 }
+
+/// Runs against Synod's own nodes, briefly.
+fn synod(arguments: &[&str]) -> Output {
+    let mut synod = Command::new(env!("CARGO_BIN_EXE_synod"));
+    synod.args(["bench", "--warm-up", "0.2", "--json"]);
+    synod.args(arguments).output().expect("the binary has been built")
+}
+
+#[test]
+fn three_nodes_perform_and_every_read_level_answers() {
+    for level in ["linearizable", "lease", "local"] {
+        let arguments = ["--duration", "1", "--in-flight", "64", "--reads", "50", "--level", level];
+        let report = report(&synod(&arguments));
+        assert_eq!(report["configuration"]["protocol"], "synod");
+        for kind in ["writes", "reads"] {
+            assert!(report[kind]["count"].as_u64() > Some(10), "{level}: {report}");
+        }
+        for ending in ["unknown", "failed", "unanswered"] {
+            assert_eq!(report["outcomes"][ending], 0, "{level}: {report}");
+        }
+    }
+}
+
+#[test]
+fn writes_resume_after_a_leader_has_been_killed() {
+    let arguments = ["--in-flight", "16", "--kill-leader-every", "2", "--duration", "6"];
+    let report = report(&synod(&arguments));
+    // At 2 s and 4 s; later if nobody leads at that moment.
+    assert!(report["failover"]["kills"].as_u64() >= Some(1), "{report}");
+    assert_eq!(report["failover"]["kills"], report["failover"]["resumed"], "{report}");
+}
