@@ -24,6 +24,7 @@
 use alloc::{collections::VecDeque, vec::Vec};
 
 use crate::{
+    acceptor::Acceptor,
     leader::Leader,
     liveness::{Nanos, Time, nanos},
     message::ReadPoint,
@@ -110,10 +111,10 @@ impl Grants {
         }
     }
 
-    /// Whether a ballot must not be adopted by an acceptor that holds `held`.
+    /// Whether the acceptor must not adopt a ballot.
     #[inline]
-    pub(crate) fn bar(&mut self, now: Nanos, ballot: Ballot, held: Ballot) -> bool {
-        now < self.closed && self.bar_now(now, ballot, held)
+    pub(crate) fn bar(&mut self, now: Nanos, ballot: Ballot, acceptor: &Acceptor) -> bool {
+        now < self.closed && self.bar_now(now, ballot, acceptor.ballot_num())
     }
 
     #[cold]

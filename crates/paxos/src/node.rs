@@ -16,7 +16,7 @@ use crate::{
     leader::{Event, Leader},
     lease::{Grants, Held},
     liveness::{Liveness, Time},
-    message::{LeaseMessage, Message, Progress},
+    message::{Message, Progress},
     read::Level,
     reconfig::Schedule,
     replica::{Replica, StateMachine},
@@ -172,7 +172,9 @@ impl<S: StateMachine> Node<S> {
         self.liveness.deadline()
     }
 
-    /// Takes over at once, whoever leads: for the first leader of a cluster, and for tests.
+    /// Takes over at once, whoever leads: for the first leader of a cluster, and for tests. Where
+    /// acceptors have granted another leader a lease, they answer when that is over; to replace a
+    /// leader that works, ask it to [`Node::hand_over`].
     pub fn campaign(&mut self, out: &mut Outbox) {
         self.tell_leader(out);
         if self.roles.leader {
@@ -243,8 +245,9 @@ impl<S: StateMachine> Node<S> {
         }
         let Self { replica, leader, acceptor, liveness, grants, .. } = self;
         match message {
-            Message::P1a { ballot, .. } | Message::P2a(PValue { ballot, .. })
-                if grants.bar(liveness.now(), ballot, acceptor.ballot_num()) => {}
+            Message::P1a { ballot, .. } if grants.bar(liveness.now(), ballot, acceptor) => {}
+            Message::P2a(PValue { ballot, .. }) if grants.bar(liveness.now(), ballot, acceptor) => {
+            }
             Message::P1a { ballot, first } => {
                 if let Some(p1b) = acceptor.p1a(ballot, first) {
                     p1b.cast(from, |p1b| Message::P1b(Box::new(p1b)), out);
@@ -384,15 +387,13 @@ fn concerns(message: &Message) -> u8 {
         | Message::P2a(_)
         | Message::Ping { .. }
         | Message::ReadQuery { .. }
-        | Message::Collect(_)
-        | Message::Lease(LeaseMessage::Ask { .. } | LeaseMessage::Release { .. }) => ACCEPTOR,
+        | Message::Collect(_) => ACCEPTOR,
         Message::Propose(_)
         | Message::P1b(_)
         | Message::P2b(_)
         | Message::Pong { .. }
         | Message::Schedule(_)
-        | Message::TakeOver { .. }
-        | Message::Lease(LeaseMessage::Granted { .. } | LeaseMessage::Query { .. }) => LEADER,
+        | Message::TakeOver { .. } => LEADER,
         Message::Forward(_)
         | Message::Decision { .. }
         | Message::AskSchedule
@@ -400,8 +401,8 @@ fn concerns(message: &Message) -> u8 {
         | Message::Decisions { .. }
         | Message::FetchSnapshot { .. }
         | Message::SnapshotChunk(_)
-        | Message::ReadReply { .. }
-        | Message::Lease(LeaseMessage::Reply { .. }) => REPLICA,
+        | Message::ReadReply { .. } => REPLICA,
         Message::SlotOut(_) | Message::Heartbeat { .. } => REPLICA | LEADER,
+        Message::Lease(_) => REPLICA | LEADER | ACCEPTOR, // Looked at once more there.
     }
 }

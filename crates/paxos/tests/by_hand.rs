@@ -741,3 +741,61 @@ fn a_lost_pvalue_is_forgotten_where_a_later_one_is_known() {
     let log = [Record::Started(1), first, lost(4, 1), performed(3, 1, 2)];
     assert_eq!(Process::recover(setup, None, &log).at(), (0, Slot(1)));
 }
+
+/// Runs a leader for two seconds whose own acceptor never answers, while the other two do. Returns
+/// how often it asks another to take over, and how often it says that it leads after half a second.
+fn with_a_hung_disk(leaders: &[u32]) -> (usize, usize) {
+    let members = members(&[1, 2, 3], leaders, &[1, 2, 3]);
+    let mut n = Process::new(1, Roles::ALL, &Schedule::new(members, 16));
+    let held = n.lead_of_three(&[]);
+    let (mut asks, mut beats) = (0, 0);
+    for millis in (0..2000).step_by(10) {
+        n.tick(millis);
+        for (NodeId(to), message) in n.sent() {
+            match message {
+                Message::Ping { round } => n.step(to, Message::Pong { round, held }),
+                Message::TakeOver { .. } => asks += 1,
+                Message::Heartbeat { leading: true, .. } if millis > 500 => beats += 1,
+                _ => {}
+            }
+        }
+    }
+    (asks, beats)
+}
+
+/// Section 3: the other one may be dead, or refuse. It is asked again, but not at each heartbeat:
+/// each time may cost a ballot.
+#[test]
+fn a_leader_whose_disk_hangs_asks_others_now_and_then() {
+    let (asks, beats) = with_a_hung_disk(&[1, 2, 3]);
+    assert!((2..=14).contains(&asks), "{asks} times in two seconds");
+    assert_eq!(beats, 0, "it says that it leads");
+}
+
+/// Section 3: a leader without an heir is better than none.
+#[test]
+fn a_leader_whose_disk_hangs_stays_if_nobody_else_may_lead() {
+    let (asks, beats) = with_a_hung_disk(&[1]);
+    assert!(asks == 0 && beats > 100, "{beats} heartbeats");
+}
+
+/// Section 3: who cannot reach a majority is of no use as a leader, and would only bring down the
+/// one that there is when it can again. A summons that it cannot heed goes stale.
+#[test]
+fn a_summons_is_heeded_by_whoever_can_and_not_later() {
+    let mut n = Process::new(2, Roles::ALL, &three());
+    let led = ballot(1, 1);
+    n.step(1, Message::Heartbeat { ballot: led, leading: true });
+    n.step(1, Message::TakeOver { ballot: led, round: 0 });
+    assert!(!n.node.leader().leading(), "it has heard from no acceptor");
+    n.tick(100);
+    n.step(2, Message::Pong { round: 1, held: led });
+    n.step(3, Message::Pong { round: 1, held: led });
+    n.step(1, Message::Heartbeat { ballot: led, leading: true });
+    n.tick(200);
+    assert!(!n.node.leader().leading(), "that is long ago");
+    n.step(3, Message::TakeOver { ballot: led, round: 0 });
+    assert!(!n.node.leader().leading(), "it is not for node 3 to say");
+    n.step(1, Message::TakeOver { ballot: led, round: 0 });
+    assert!(n.node.leader().leading());
+}

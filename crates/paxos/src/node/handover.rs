@@ -44,6 +44,7 @@ impl<S: StateMachine> Node<S> {
 
     /// The leader of `ballot` asks this one to take over. A late copy of such a message names a
     /// ballot that has been succeeded, and does nothing.
+    #[cold]
     pub(super) fn take_over(&mut self, from: NodeId, ballot: Ballot, round: u64, out: &mut Outbox) {
         if from != ballot.leader || from == self.id || ballot < self.liveness.followed() {
             return;

@@ -39,6 +39,7 @@ impl<S: StateMachine> Node<S> {
     }
 
     /// Another leader says who leads, or whom it hears.
+    #[cold]
     pub(super) fn heard_of(
         &mut self,
         from: NodeId,

@@ -6,12 +6,22 @@ use crate::{
     message::{LeaseMessage, Message},
     reconfig::Config,
     replica::StateMachine,
+    setup::{ACCEPTOR, LEADER, REPLICA},
     types::NodeId,
 };
 
 impl<S: StateMachine> Node<S> {
     /// Section 4.5: leases.
+    #[cold]
     pub(super) fn about_lease(&mut self, from: NodeId, message: LeaseMessage, out: &mut Outbox) {
+        let role = match message {
+            LeaseMessage::Ask { .. } | LeaseMessage::Release { .. } => ACCEPTOR,
+            LeaseMessage::Granted { .. } | LeaseMessage::Query { .. } => LEADER,
+            LeaseMessage::Reply { .. } => REPLICA,
+        };
+        if self.mask & role == 0 {
+            return;
+        }
         let Self { replica, leader, grants, lease, .. } = self;
         let (now, held) = (self.liveness.now(), self.acceptor.ballot_num());
         match message {

@@ -61,7 +61,7 @@ marks! {
     /// Reads served.
     reads >= 500,
     /// Reads asked of a leader that held a lease.
-    leased >= 500,
+    leased >= 2_000,
     /// Leaders that asked another one to take over.
     handed_over >= 100,
 }
