@@ -283,14 +283,19 @@ impl<M: Machine> Engine<M> {
     }
 
     /// A client's query.
+    ///
+    /// `now` is read from the clock after the query has arrived: a lease that is over by then must
+    /// not answer it.
     pub fn read(
         &mut self,
+        now: Duration,
         port: Port,
         id: u64,
         level: Level,
         query: &[u8],
         host: &mut impl Host<M>,
     ) {
+        self.now = now;
         let confirmed = match level {
             Level::Local if self.replicates() => {
                 return self.answer(Waiting { port, id, query: query.into() }, host);

@@ -262,14 +262,14 @@ impl<M: Machine> Runtime<M> {
         let port = Port(LOCAL + client);
         match ask {
             Asked::Read(id, level, query) => {
-                self.engine.read(port, id, level, &query, &mut self.io);
+                self.engine.read(self.began.elapsed(), port, id, level, &query, &mut self.io);
             }
             Asked::Owned(Ask::Command(command)) => {
                 self.engine.command(port, command, &mut self.io);
             }
             Asked::Owned(Ask::Manage { id, what }) => self.manage(port, id, what),
             Asked::Owned(Ask::Read { id, level, query }) => {
-                self.engine.read(port, id, level, query, &mut self.io);
+                self.engine.read(self.began.elapsed(), port, id, level, query, &mut self.io);
             }
         }
     }
@@ -311,7 +311,7 @@ impl<M: Machine> Runtime<M> {
                 }
             }
         }
-        ready.retain(|place| self.receive(now, *place));
+        ready.retain(|place| self.receive(*place));
         self.turn.ready = ready;
     }
 
@@ -326,8 +326,9 @@ impl<M: Machine> Runtime<M> {
     }
 
     /// Reads a connection and handles what has come. True if there is more to read.
-    fn receive(&mut self, now: Duration, place: usize) -> bool {
+    fn receive(&mut self, place: usize) -> bool {
         let received = self.io.receive(place);
+        let now = self.began.elapsed(); // Leases want to know the time at which it was there.
         loop {
             match self.io.next(place) {
                 Ok(Some(incoming)) => self.incoming(now, place, incoming),
@@ -365,7 +366,7 @@ impl<M: Machine> Runtime<M> {
             }
             Incoming::Read { id, level, query } => {
                 let port = self.io.port(place);
-                self.engine.read(port, id, level, &query, &mut self.io);
+                self.engine.read(self.began.elapsed(), port, id, level, &query, &mut self.io);
             }
             Incoming::Manage { id, what } => self.manage(self.io.port(place), id, what),
             Incoming::TooLong { id, read } => {
