@@ -222,6 +222,16 @@ fn to_append_before_the_replay_is_a_mistake() {
     assert!(text.contains("replayed first"), "{text}");
 }
 
+#[test]
+fn what_was_left_half_made_is_removed() {
+    let disk = mine();
+    let names = ["log-00000044.tmp", "spare.tmp", "snapshot-000000000009-1.tmp", "IDENTITY.tmp"];
+    names.iter().for_each(|name| disk.write(name, vec![1; 9000]));
+    model::recover(&disk).unwrap();
+    let disk = disk.image(Unsynced::Lost);
+    assert!(!disk.files().keys().any(|name| name.ends_with(".tmp")), "{:?}", disk.files().keys());
+}
+
 /// Files of others do no harm, and none is done to them.
 #[test]
 fn other_files_are_left_alone() {
