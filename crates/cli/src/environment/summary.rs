@@ -74,7 +74,8 @@ impl Summary {
         let answered = accounts.iter().map(|account| account.answered).sum();
         let replicas = rows(plan, &running, &ended);
         problems.extend(unanswered(plan, &accounts));
-        problems.extend(disagreements(&replicas, commands, answered == commands));
+        let settled = problems.is_empty();
+        problems.extend(disagreements(&replicas, commands, settled));
 
         let mut tally = Tally::default();
         accounts.iter().for_each(|account| tally.add(&account.tally));
@@ -161,8 +162,9 @@ fn unanswered(plan: &Plan, accounts: &[Account]) -> Vec<String> {
 }
 
 /// Each command was answered, so it was performed at least once. If a replica has performed as
-/// many operations as there are commands, each was performed exactly once.
-fn disagreements(replicas: &[Row], commands: u64, all_answered: bool) -> Vec<String> {
+/// many operations as there are commands, each was performed exactly once. In a run that did not
+/// settle, because something else went wrong, some may be behind.
+fn disagreements(replicas: &[Row], commands: u64, settled: bool) -> Vec<String> {
     let counting: Vec<&Row> = replicas.iter().filter(|row| row.counts).collect();
     let Some(first) = counting.first() else {
         return vec!["no replica of the last configuration is running".to_owned()];
@@ -170,10 +172,10 @@ fn disagreements(replicas: &[Row], commands: u64, all_answered: bool) -> Vec<Str
     let mut problems = Vec::new();
     for row in &counting {
         let Machine { value, hash, performed } = row.machine;
-        if all_answered && performed != commands {
+        if settled && performed != commands {
             problems.push(format!("{} performed {performed} commands of {commands}", row.name));
         }
-        let behind = !all_answered && performed != first.machine.performed;
+        let behind = !settled && performed != first.machine.performed;
         if row.machine != first.machine && !behind {
             let (other, reference) = (first.machine, &first.name);
             problems.push(format!(
