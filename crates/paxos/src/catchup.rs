@@ -155,6 +155,8 @@ impl<S: StateMachine> Replica<S> {
         self.catchup.collected = slot;
         let mut acceptors: Vec<NodeId> =
             configs.flat_map(|config| config.members.acceptors.iter().copied()).collect();
+        // Where the acceptor on this node votes in none of them, its log is this replica's alone.
+        acceptors.push(self.id);
         acceptors.sort_unstable();
         acceptors.dedup();
         acceptors.into_iter().for_each(|acceptor| out.send(acceptor, Message::Collect(slot)));

@@ -95,3 +95,25 @@ fn a_snapshot_that_is_being_written_when_the_node_is_killed_harms_nobody() {
         assert_eq!(blobs(&cluster, 1).len() as u64, life * 10 + 10);
     }
 }
+
+#[test]
+fn no_log_grows_for_ever_not_that_of_a_read_copy_either() {
+    let mut cluster =
+        Cluster::with(1, |builder| builder.segment_bytes(32 << 10).snapshot_every(20_000));
+    let mut desired = cluster.members();
+    desired.push(cluster.join(2).read_copy());
+    wait("members", cluster.client(1).ensure_members(desired)).unwrap();
+    let log = |id| -> u64 {
+        let files = fs::read_dir(cluster.directory(id)).unwrap().map(Result::unwrap);
+        let segments = files.filter(|file| file.file_name().to_str().unwrap().starts_with("log-"));
+        segments.map(|file| file.metadata().unwrap().len()).sum()
+    };
+    for _ in 0..150 {
+        put(&cluster, 1, 0..10, 1000);
+    }
+    cluster.converge();
+    // Kept whole, it would be three times as long.
+    for id in [1, 2] {
+        assert!(log(id) < 1_000_000, "the log of node {id} has {} bytes", log(id));
+    }
+}
