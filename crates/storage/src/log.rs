@@ -192,15 +192,19 @@ impl<D: Disk> Log<D> {
         from + TITLES
     }
 
-    /// Makes everything that was appended durable.
-    pub(crate) fn sync(&mut self) -> Result<(), WriteError> {
+    /// Makes everything that was appended durable, and says so before it writes the barrier.
+    pub(crate) fn sync(&mut self, told: impl FnOnce()) -> Result<(), WriteError> {
         if let Some(dead) = &self.dead {
             return Err(dead.clone());
         }
         if self.parts.is_empty() {
+            told();
             return Ok(());
         }
-        let outcome = self.write_all();
+        let outcome = self.write_all().and_then(|()| {
+            told();
+            self.barrier()
+        });
         self.remember(outcome)
     }
 
@@ -234,7 +238,7 @@ impl<D: Disk> Log<D> {
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER);
         self.durable = self.sequence;
-        self.barrier()
+        Ok(())
     }
 
     /// Writes a part of the buffer, and zeros up to the end of the page.
@@ -295,7 +299,7 @@ impl<D: Disk> Log<D> {
     /// Makes everything durable, and a barrier too. It is in a page of its own: whatever happens
     /// to one page, there is the other.
     pub(crate) fn close(&mut self) -> Result<(), WriteError> {
-        self.sync()?;
+        self.sync(|| ())?;
         let closed = self
             .barrier_at(self.tip.position.next_multiple_of(PAGE))
             .and_then(|()| self.file.sync().map_err(WriteError::io("sync", &self.name)));

@@ -202,8 +202,17 @@ impl<D: Disk> Store<D> {
     /// [`WriteError::Full`]: nothing of the batch counts as written; call again when there may be
     /// space. [`WriteError::Failed`]: the store is dead, and every later call says the same.
     pub fn sync(&mut self) -> Result<(), WriteError> {
+        self.sync_and_tell(|| ())
+    }
+
+    /// As [`Store::sync`]; `told` is called as soon as everything is durable, before anything else
+    /// is done: somebody waits for it.
+    ///
+    /// # Errors
+    /// As [`Store::sync`]. Where `told` was called before, everything is durable all the same.
+    pub fn sync_and_tell(&mut self, told: impl FnOnce()) -> Result<(), WriteError> {
         match &mut self.log {
-            Some(log) if !self.early => log.sync(),
+            Some(log) if !self.early => log.sync(told),
             Some(_) => Err(too_early()),
             None if self.early => Err(too_early()),
             None => Ok(()),

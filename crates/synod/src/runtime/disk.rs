@@ -191,18 +191,18 @@ impl<M, D: Disk> Writer<M, D> {
         self.store.append(batch);
         let records = batch.len() as u64;
         self.count += records;
-        if !self.sync() {
-            return false;
-        }
-        self.inbox.push(Event::Synced { count: self.count, records, took: began.elapsed() });
+        let written = self.sync(|inbox, count| {
+            inbox.push(Event::Synced { count, records, took: began.elapsed() });
+        });
         batch.clear();
-        true
+        written
     }
 
-    /// Makes everything durable. False if the node must stop.
-    fn sync(&mut self) -> bool {
+    /// Makes everything durable, and tells the loop as soon as it is. False if the node must stop.
+    fn sync(&mut self, told: impl Fn(&Inbox<Event<M>>, u64)) -> bool {
         loop {
-            match self.store.sync() {
+            let (inbox, count) = (&self.inbox, self.count);
+            match self.store.sync_and_tell(|| told(inbox, count)) {
                 Ok(()) => return true,
                 Err(WriteError::Full) => {
                     self.note_room(true);
@@ -211,7 +211,7 @@ impl<M, D: Disk> Writer<M, D> {
                     }
                     thread::sleep(FULL_RETRY);
                 }
-                Err(error) => {
+                Err(error @ WriteError::Failed { .. }) => {
                     self.inbox.push(Event::DiskFailed(error.to_string()));
                     return false;
                 }
