@@ -16,7 +16,7 @@ use std::{
 
 use futures_channel::oneshot;
 use mio::{Events, Poll, Token, net::TcpListener};
-use synod_paxos::{Message, NodeId};
+use synod_paxos::{Command, Message, NodeId};
 
 use crate::{
     client::calls::{Outcome, Request},
@@ -25,7 +25,7 @@ use crate::{
     genesis::Genesis,
     inbox::Inbox,
     machine::Machine,
-    protocol::{Ask, Manage, Refused, Report, Tell},
+    protocol::{Ask, Level, Manage, Refused, Report, Tell},
     status::Status,
 };
 
@@ -34,12 +34,13 @@ mod disk;
 mod io;
 mod meeting;
 mod peers;
+mod resolver;
 mod socket;
 mod start;
 mod status;
 mod worker;
 
-use clients::{Asked, Clients};
+use clients::Clients;
 use disk::LogWriter;
 use io::{Fault, Incoming, Io, LOCAL, Stage};
 pub(crate) use start::start;
@@ -79,6 +80,23 @@ pub(crate) enum Event<M> {
     Stop { gently: bool },
     /// Come to an end as a crash would.
     Kill,
+}
+
+/// What a client asks for.
+enum Asked {
+    Command(Command),
+    Read { id: u64, level: Level, query: Vec<u8> },
+    Manage { id: u64, what: Manage },
+}
+
+impl From<Ask<'_>> for Asked {
+    fn from(ask: Ask<'_>) -> Self {
+        match ask {
+            Ask::Command(command) => Self::Command(command),
+            Ask::Read { id, level, query } => Self::Read { id, level, query: query.into() },
+            Ask::Manage { id, what } => Self::Manage { id, what },
+        }
+    }
 }
 
 /// Who the node is.
@@ -147,6 +165,7 @@ impl<M: Machine> Runtime<M> {
         loop {
             if let Some(reason) = self.turn(&mut events) {
                 self.io.clients.stop();
+                drop(self.io); // Snapshots that are under way end before the directory is free.
                 if self.turn.killed {
                     self.log.abandon();
                 } else {
@@ -224,7 +243,7 @@ impl<M: Machine> Runtime<M> {
                 let mut asks = std::mem::take(&mut self.turn.asks);
                 let (request, born) = ((request, within), self.engine.slot_out());
                 self.io.clients.request(now, client, request, waiter, born, &mut asks);
-                asks.drain(..).for_each(|ask| self.local(client, ask));
+                asks.drain(..).for_each(|asked| self.asked(Port(LOCAL + client), asked));
                 self.turn.asks = asks;
             }
             Event::Forget { client, cid } => self.io.clients.forget(client, cid),
@@ -257,20 +276,14 @@ impl<M: Machine> Runtime<M> {
         self.turn.ends = Some(now + patience);
     }
 
-    /// A client in this process asks.
-    fn local(&mut self, client: u64, ask: Asked) {
-        let port = Port(LOCAL + client);
-        match ask {
-            Asked::Read(id, level, query) => {
+    /// A client asks, in this process or over a connection.
+    fn asked(&mut self, port: Port, asked: Asked) {
+        match asked {
+            Asked::Command(command) => self.engine.command(port, command, &mut self.io),
+            Asked::Read { id, level, query } => {
                 self.engine.read(self.began.elapsed(), port, id, level, &query, &mut self.io);
             }
-            Asked::Owned(Ask::Command(command)) => {
-                self.engine.command(port, command, &mut self.io);
-            }
-            Asked::Owned(Ask::Manage { id, what }) => self.manage(port, id, what),
-            Asked::Owned(Ask::Read { id, level, query }) => {
-                self.engine.read(self.began.elapsed(), port, id, level, query, &mut self.io);
-            }
+            Asked::Manage { id, what } => self.manage(port, id, what),
         }
     }
 
@@ -357,18 +370,15 @@ impl<M: Machine> Runtime<M> {
                     self.engine.message(now, from, message);
                 }
             }
-            Incoming::Command(command) => {
+            Incoming::Asked(asked) => {
                 let port = self.io.port(place);
-                if let Some(before) = self.io.note_session(place, command.client) {
+                if let Asked::Command(command) = &asked
+                    && let Some(before) = self.io.note_session(place, command.client)
+                {
                     self.engine.unbind(before, port);
                 }
-                self.engine.command(port, command, &mut self.io);
+                self.asked(port, asked);
             }
-            Incoming::Read { id, level, query } => {
-                let port = self.io.port(place);
-                self.engine.read(self.began.elapsed(), port, id, level, &query, &mut self.io);
-            }
-            Incoming::Manage { id, what } => self.manage(self.io.port(place), id, what),
             Incoming::TooLong { id, read } => {
                 let port = self.io.port(place);
                 self.io.refuse_long(port, id, read);

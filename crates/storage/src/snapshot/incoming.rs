@@ -57,6 +57,18 @@ impl<D: Disk> Incoming<D> {
         Ok(self.received)
     }
 
+    /// Reads it, verifying, before it is a snapshot of this directory: whoever cannot use it should
+    /// not give up the one that is here.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidData`] if it is not what it should be, as far as that shows at its
+    /// beginning and its end; whatever else the disk says.
+    pub fn reader(&self) -> io::Result<SnapshotReader<D::File>> {
+        let file = self.snapshots.disk.open(&self.aside)?;
+        let (cluster, slot) = (self.snapshots.cluster, self.info.slot);
+        Opened::new(file, self.aside.clone(), cluster, slot).map(SnapshotReader::new)
+    }
+
     /// Verifies all of it, makes it durable, and removes the older ones.
     ///
     /// # Errors

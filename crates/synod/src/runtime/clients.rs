@@ -5,11 +5,11 @@ use std::{collections::HashMap, time::Duration};
 use futures_channel::oneshot;
 use synod_paxos::{ClientId, Slot};
 
-use super::io::LOCAL;
+use super::{Asked, io::LOCAL};
 use crate::{
     client::calls::{Calls, Outcome, Request},
     engine::Port,
-    protocol::{Ask, Tell},
+    protocol::Tell,
 };
 
 /// How long a local client waits before it asks again: an answer is lost only if the replica was
@@ -26,12 +26,6 @@ struct Local {
     calls: Calls<oneshot::Sender<Outcome>>,
     /// Its session has expired, in the middle of something.
     expired: bool,
-}
-
-/// What a client asks of its own node.
-pub(super) enum Asked {
-    Owned(Ask<'static>),
-    Read(u64, crate::protocol::Level, Vec<u8>),
 }
 
 impl Clients {
@@ -112,16 +106,6 @@ impl Local {
     fn deliver(&mut self) {
         for (waiter, outcome) in self.calls.settled() {
             drop(waiter.send(outcome)); // Whoever does not wait any more need not be told.
-        }
-    }
-}
-
-impl From<Ask<'_>> for Asked {
-    fn from(ask: Ask<'_>) -> Self {
-        match ask {
-            Ask::Command(command) => Self::Owned(Ask::Command(command)),
-            Ask::Manage { id, what } => Self::Owned(Ask::Manage { id, what }),
-            Ask::Read { id, level, query } => Self::Read(id, level, query.into()),
         }
     }
 }

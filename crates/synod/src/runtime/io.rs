@@ -3,10 +3,10 @@
 use std::{net::SocketAddr, time::Duration};
 
 use mio::{Interest, Registry, Token, net::TcpStream};
-use synod_paxos::{ClientId, Command, Message, NodeId, Record, wire};
+use synod_paxos::{ClientId, Message, NodeId, Record, wire};
 
 use super::{
-    Clients, Worker,
+    Asked, Clients, Worker,
     peers::{Peer, Peers},
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     error::StopReason,
     machine::Machine,
     metrics::Metrics,
-    protocol::{Ask, COMMAND_MAX, Level, Manage, Refused, Tell},
+    protocol::{Ask, COMMAND_MAX, Refused, Tell},
     transport::{
         connection::{Connection, ConnectionError},
         frame::{FRAME_MAX, put_frame},
@@ -81,16 +81,7 @@ pub(super) enum Incoming {
         sequence: u64,
         message: Message,
     },
-    Command(Command),
-    Read {
-        id: u64,
-        level: Level,
-        query: Vec<u8>,
-    },
-    Manage {
-        id: u64,
-        what: Manage,
-    },
+    Asked(Asked),
     TooLong {
         id: u64,
         read: bool,
@@ -303,9 +294,9 @@ fn ask(frame: &[u8]) -> Result<Incoming, Fault> {
     Ok(match Ask::take(frame)? {
         Ask::Command(command) if long => Incoming::TooLong { id: command.cid, read: false },
         Ask::Read { id, .. } if long => Incoming::TooLong { id, read: true },
-        Ask::Command(command) => Incoming::Command(command),
-        Ask::Read { id, level, query } => Incoming::Read { id, level, query: query.into() },
-        Ask::Manage { id, what } => Incoming::Manage { id, what },
+        ask @ (Ask::Command(_) | Ask::Read { .. } | Ask::Manage { .. }) => {
+            Incoming::Asked(ask.into())
+        }
     })
 }
 

@@ -5,12 +5,13 @@ use std::{io as std_io, time::Duration};
 use synod_paxos::NodeId;
 
 use super::{
-    Runtime,
+    LOCAL, Runtime,
     io::{Fault, Stage},
     peers::Reach,
+    resolver::resolve,
 };
 use crate::{
-    engine::Stranger,
+    engine::{Port, Stranger},
     error::StopReason,
     machine::Machine,
     protocol::Tell,
@@ -126,7 +127,7 @@ impl<M: Machine> Runtime<M> {
     pub(super) fn chores(&mut self, now: Duration) {
         let mut late = std::mem::take(&mut self.turn.late);
         self.io.clients.tick(now, self.engine.slot_out(), &mut late);
-        late.drain(..).for_each(|(client, ask)| self.local(client, ask));
+        late.drain(..).for_each(|(client, asked)| self.asked(Port(LOCAL + client), asked));
         self.turn.late = late;
         self.know_members();
         self.reach_peers(now);
@@ -157,7 +158,11 @@ impl<M: Machine> Runtime<M> {
         for reach in self.io.peers.due(now) {
             match reach {
                 Reach::Dial(node, address) => self.dial(now, node, address),
-                Reach::Resolve(node, address) => self.io.worker.resolve(node, address),
+                Reach::Resolve(node, address) => {
+                    if let Err(error) = resolve(node, address, self.inbox.clone()) {
+                        self.io.peers.failed(now, node, Some(error.to_string()));
+                    }
+                }
             }
         }
     }

@@ -197,7 +197,8 @@ fn last_state<M: Machine>(
     let newest = snapshots.newest().map_err(StartError::Snapshot)?;
     let Some(newest) = newest else { return Ok((machine, None, 0)) };
     let restore = machine.restore();
-    let (head, machine) = load(&snapshots, newest.slot, restore).map_err(StartError::Snapshot)?;
+    let loaded = snapshots.open(newest.slot).and_then(|reader| load(reader, restore));
+    let (head, machine) = loaded.map_err(StartError::Snapshot)?;
     Ok((machine, Some(head), newest.len))
 }
 

@@ -1,11 +1,14 @@
-//! What takes long and is not the log: snapshots to and from the disk, and names of hosts.
+//! Snapshots, to and from the disk: what takes long and is not the log.
 
 use std::{
-    io::{self, Write},
-    net::{SocketAddr, ToSocketAddrs},
+    io::{self, Read, Write},
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, mpsc},
-    thread,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread::{self, JoinHandle},
 };
 
 use synod_paxos::{Message, NodeId, Slot, message::SnapshotChunk};
@@ -22,18 +25,16 @@ use crate::{
 /// Bytes of a snapshot in one message.
 const CHUNK: usize = 1 << 18;
 
-enum Task<M> {
-    Job(Job<M>),
-    Resolve(NodeId, String),
-}
-
-/// Hands work to a thread of its own.
+/// Hands work to a thread of its own. When it is dropped, what is under way is given up: nothing
+/// of this life may write into the directory when the next one begins.
 pub(super) struct Worker<M> {
-    tasks: mpsc::Sender<Task<M>>,
+    jobs: Option<mpsc::Sender<Job<M>>>,
+    thread: Option<JoinHandle<()>>,
+    given_up: Arc<AtomicBool>,
 }
 
 impl<M: Machine> Worker<M> {
-    /// Starts the thread. It ends when this is dropped and all is done.
+    /// Starts the thread.
     pub(super) fn start<D: Disk>(
         name: &str,
         snapshots: Snapshots<D>,
@@ -43,20 +44,33 @@ impl<M: Machine> Worker<M> {
         Snapshots<D>: Send + Clone + 'static,
         Incoming<D>: Send,
     {
-        let (tasks, queue) = mpsc::channel();
+        let (jobs, queue) = mpsc::channel();
         let name = format!("{name}-snapshots");
-        let hands = Hands { name: name.clone(), snapshots, inbox, incoming: None };
-        thread::Builder::new().name(name).spawn(move || hands.run(&queue))?;
-        Ok(Self { tasks })
+        let given_up = Arc::new(AtomicBool::new(false));
+        let mut hands = Hands {
+            name: name.clone(),
+            snapshots,
+            inbox,
+            incoming: None,
+            saving: None,
+            given_up: given_up.clone(),
+        };
+        let thread = thread::Builder::new().name(name).spawn(move || hands.run(&queue))?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), given_up })
     }
 
     pub(super) fn job(&self, job: Job<M>) {
-        drop(self.tasks.send(Task::Job(job))); // The thread ends only with this.
+        if let Some(jobs) = &self.jobs {
+            drop(jobs.send(job)); // The thread ends only with this.
+        }
     }
+}
 
-    /// Finds the address of a host by its name, which may take as long as the network pleases.
-    pub(super) fn resolve(&self, node: NodeId, address: String) {
-        drop(self.tasks.send(Task::Resolve(node, address)));
+impl<M> Drop for Worker<M> {
+    fn drop(&mut self) {
+        self.given_up.store(true, Ordering::Relaxed);
+        self.jobs = None;
+        join(self.thread.take());
     }
 }
 
@@ -66,41 +80,49 @@ struct Hands<M, D: Disk> {
     inbox: Arc<Inbox<Event<M>>>,
     /// A peer's snapshot, as far as it has come.
     incoming: Option<(Slot, u64, Incoming<D>)>,
+    /// The thread that writes a snapshot.
+    saving: Option<JoinHandle<()>>,
+    given_up: Arc<AtomicBool>,
 }
 
 impl<M: Machine, D: Disk> Hands<M, D>
 where
     Snapshots<D>: Send + Clone + 'static,
 {
-    fn run(mut self, queue: &mpsc::Receiver<Task<M>>) {
-        while let Ok(task) = queue.recv() {
-            match task {
-                Task::Job(Job::Save { slot, picture }) => self.save(slot, picture),
-                Task::Job(Job::Serve { to, slot, offset, at_least }) => {
+    fn run(&mut self, queue: &mpsc::Receiver<Job<M>>) {
+        while let Ok(job) = queue.recv() {
+            if self.given_up.load(Ordering::Relaxed) {
+                break;
+            }
+            match job {
+                Job::Save { slot, picture } => self.save(slot, picture),
+                Job::Serve { to, slot, offset, at_least } => {
                     self.serve(to, slot, offset, at_least);
                 }
-                Task::Job(Job::Keep { chunk, restore }) => self.keep(&chunk, restore),
-                Task::Resolve(node, address) => {
-                    self.inbox.push(Event::Resolved(node, resolve(&address)));
-                }
+                Job::Keep { chunk, restore } => self.keep(&chunk, restore),
             }
         }
+        join(self.saving.take());
     }
 
     /// Writes a snapshot on another thread: peers want to be served meanwhile.
-    fn save(&self, slot: Slot, picture: Snapshot) {
+    fn save(&mut self, slot: Slot, picture: Snapshot) {
         let (snapshots, inbox) = (self.snapshots.clone(), self.inbox.clone());
+        let given_up = self.given_up.clone();
         let work = move || {
-            let saved = save(&snapshots, slot, picture);
-            let (slot, bytes) = match saved {
+            let (slot, bytes) = match save(&snapshots, slot, picture, &given_up) {
                 Ok(bytes) => (Ok(slot), bytes),
                 Err(error) => (Err(error), 0),
             };
             inbox.push(Event::Finished(Finished::Saved { slot, bytes }));
         };
-        if let Err(error) = thread::Builder::new().name(format!("{}-save", self.name)).spawn(work) {
-            let failed = Finished::Saved { slot: Err(error), bytes: 0 };
-            self.inbox.push(Event::Finished(failed));
+        join(self.saving.take()); // The one before has said that it is done.
+        match thread::Builder::new().name(format!("{}-save", self.name)).spawn(work) {
+            Ok(saving) => self.saving = Some(saving),
+            Err(error) => {
+                let failed = Finished::Saved { slot: Err(error), bytes: 0 };
+                self.inbox.push(Event::Finished(failed));
+            }
         }
     }
 
@@ -159,33 +181,35 @@ where
         }
     }
 
-    /// With the last part: makes the snapshot this node's own, and reads it.
+    /// With the last part: reads the snapshot, and makes it this node's own if it can be read.
     fn whole(&mut self, restore: Option<Restore<M>>) -> io::Result<Option<(Head, M)>> {
         let Some(restore) = restore else { return Ok(None) };
         let nothing = || io::Error::new(io::ErrorKind::NotFound, "no part has been kept");
-        let (slot, _, incoming) = self.incoming.take().ok_or_else(nothing)?;
+        let (.., incoming) = self.incoming.take().ok_or_else(nothing)?;
+        let reader = UnlessGivenUp { inner: incoming.reader()?, given_up: &self.given_up };
+        let restored = load(reader, restore)?;
         incoming.finish()?;
-        load(&self.snapshots, slot, restore).map(Some)
+        Ok(Some(restored))
     }
 }
 
 /// Writes a snapshot, and returns its length.
-fn save<D: Disk>(snapshots: &Snapshots<D>, slot: Slot, picture: Snapshot) -> io::Result<u64> {
-    let mut writer = snapshots.create(slot)?;
-    guarded(|| picture(&mut writer))?;
-    writer.flush()?;
-    writer.finish().map(|info| info.len)
-}
-
-/// Reads a snapshot that is whole.
-pub(super) fn load<M: Machine, D: Disk>(
+fn save<D: Disk>(
     snapshots: &Snapshots<D>,
     slot: Slot,
-    restore: Restore<M>,
-) -> io::Result<(Head, M)> {
-    let mut reader = snapshots.open(slot)?;
-    let head = Head::read(&mut reader)?;
-    Ok((head, guarded(|| restore(&mut reader))?))
+    picture: Snapshot,
+    given_up: &AtomicBool,
+) -> io::Result<u64> {
+    let mut writer = UnlessGivenUp { inner: snapshots.create(slot)?, given_up };
+    guarded(|| picture(&mut writer))?;
+    writer.flush()?;
+    writer.inner.finish().map(|info| info.len)
+}
+
+/// Reads a snapshot.
+pub(super) fn load<M: Machine>(mut from: impl Read, restore: Restore<M>) -> io::Result<(Head, M)> {
+    let head = Head::read(&mut from)?;
+    Ok((head, guarded(|| restore(&mut from))?))
 }
 
 /// A state machine that panics here must not take the thread with it.
@@ -194,7 +218,41 @@ fn guarded<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(panicked)
 }
 
-fn resolve(address: &str) -> io::Result<SocketAddr> {
-    let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    address.to_socket_addrs()?.next().ok_or_else(none)
+/// Reads or writes until the worker is given up.
+struct UnlessGivenUp<'a, T> {
+    inner: T,
+    given_up: &'a AtomicBool,
+}
+
+impl<T> UnlessGivenUp<'_, T> {
+    fn check(&self) -> io::Result<()> {
+        match self.given_up.load(Ordering::Relaxed) {
+            true => Err(io::Error::other("the node stops")),
+            false => Ok(()),
+        }
+    }
+}
+
+impl<T: Read> Read for UnlessGivenUp<'_, T> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.check()?;
+        self.inner.read(bytes)
+    }
+}
+
+impl<T: Write> Write for UnlessGivenUp<'_, T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.check()?;
+        self.inner.write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.check()?;
+        self.inner.flush()
+    }
+}
+
+fn join(thread: Option<JoinHandle<()>>) {
+    if thread.is_some_and(|thread| thread.join().is_err()) {
+        tracing::error!("a thread that handles snapshots has panicked");
+    }
 }
