@@ -18,7 +18,7 @@ use crate::{
     transport::tls::Tls,
 };
 
-pub(crate) mod calls;
+pub mod calls;
 mod pipeline;
 mod remote;
 

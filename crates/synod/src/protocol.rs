@@ -55,18 +55,30 @@ pub const COMMAND_MAX: usize = 8 << 20;
 
 /// From a client.
 #[derive(Debug)]
-pub(crate) enum Ask<'a> {
+pub enum Ask<'a> {
     /// Perform this.
     Command(Command),
     /// Answer this.
-    Read { id: u64, level: Level, query: &'a [u8] },
+    Read {
+        /// Which read; the client's number.
+        id: u64,
+        /// How sure it has to be.
+        level: Level,
+        /// What is asked.
+        query: &'a [u8],
+    },
     /// Something else, answered with [`Tell::Report`].
-    Manage { id: u64, what: Manage },
+    Manage {
+        /// Which question; the client's number.
+        id: u64,
+        /// What is asked for.
+        what: Manage,
+    },
 }
 
 /// What an operator asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(crate) enum Manage {
+pub enum Manage {
     /// How are you?
     Status,
     /// Let this node lead, or the fittest one.
@@ -141,7 +153,8 @@ pub enum Report {
 }
 
 impl Ask<'_> {
-    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+    /// Appends it, as it goes over the network, to `out`.
+    pub fn put(&self, out: &mut Vec<u8>) {
         match self {
             Self::Command(command) => put_command(command, out),
             Self::Read { id, level, query } => {
@@ -171,7 +184,11 @@ pub(crate) fn put_command(command: &Command, out: &mut Vec<u8>) {
 }
 
 impl<'a> Ask<'a> {
-    pub(crate) fn take(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+    /// What [`Ask::put`] has appended.
+    ///
+    /// # Errors
+    /// When the bytes are nothing of the kind.
+    pub fn take(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let (kind, rest) = bytes.split_first().ok_or(DecodeError::Short)?;
         match kind {
             0 => wire::decode_command(rest).map(Self::Command),

@@ -55,7 +55,7 @@ impl SystemCommand {
 }
 
 /// The operation that asks the user's state machine for `command`.
-pub(crate) fn machine_op<M: Machine>(command: &M::Command) -> Payload {
+pub fn machine_op<M: Machine>(command: &M::Command) -> Payload {
     let mut bytes = vec![MACHINE];
     M::encode_command(command, &mut bytes);
     Payload::from(bytes)
@@ -122,9 +122,11 @@ impl<M: Machine> StateMachine for Replicated<M> {
     }
 }
 
-/// Two checksums of 32 bits, mixed into one number.
+/// The digest of all operations and replies up to `op`, from that of those before. Two checksums
+/// of 32 bits, mixed into one number.
 #[inline]
-fn digest(before: u64, op: &[u8], reply: &[u8]) -> u64 {
+#[must_use]
+pub fn digest(before: u64, op: &[u8], reply: &[u8]) -> u64 {
     const PRIME: u64 = 0x9e37_79b9_7f4a_7c15;
     let (op, reply) = (u64::from(crc32c::crc32c(op)), u64::from(crc32c::crc32c(reply)));
     (before.rotate_left(23) ^ (op << 32) ^ reply).wrapping_mul(PRIME)

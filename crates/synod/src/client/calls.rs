@@ -18,7 +18,7 @@ use crate::{
 
 /// What a program asks of its client.
 #[derive(Debug)]
-pub(crate) enum Request {
+pub enum Request {
     /// Perform this.
     Call(Op),
     /// What became of the command of this number, which was given up?
@@ -33,7 +33,7 @@ pub(crate) enum Request {
 
 /// What became of a request.
 #[derive(Debug)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// The command was performed, with this reply.
     Done(Vec<u8>),
     /// The command was not performed, and never will be.
@@ -81,7 +81,7 @@ enum Asked {
 
 /// The session of one client. `W` is whoever waits for an outcome.
 #[derive(Debug)]
-pub(crate) struct Calls<W> {
+pub struct Calls<W> {
     session: Session,
     /// The number of the first of `calls`.
     first: u64,
@@ -100,7 +100,9 @@ pub(crate) struct Calls<W> {
 const LATE_MAX: usize = 1 << 14;
 
 impl<W> Calls<W> {
-    pub(crate) fn new(id: ClientId, patience: Duration) -> Self {
+    /// A new session. `patience` is how long it waits for an answer before it asks once more.
+    #[must_use]
+    pub fn new(id: ClientId, patience: Duration) -> Self {
         Self {
             session: Session::new(id),
             first: 1,
@@ -114,18 +116,19 @@ impl<W> Calls<W> {
     }
 
     /// The session.
-    pub(crate) fn id(&self) -> ClientId {
+    #[must_use]
+    pub fn id(&self) -> ClientId {
         self.session.id()
     }
 
     /// Those who need not wait any more, with the reason.
-    pub(crate) fn settled(&mut self) -> std::vec::Drain<'_, (W, Outcome)> {
+    pub fn settled(&mut self) -> std::vec::Drain<'_, (W, Outcome)> {
         self.settled.drain(..)
     }
 
     /// Takes a request on, and gives `send` what is to be sent for it. `send` says whether that
     /// has left.
-    pub(crate) fn request(
+    pub fn request(
         &mut self,
         now: Duration,
         request: Request,
@@ -175,7 +178,7 @@ impl<W> Calls<W> {
     }
 
     /// Nobody will ask what became of a command that was given up.
-    pub(crate) fn forget(&mut self, cid: u64) {
+    pub fn forget(&mut self, cid: u64) {
         self.late.remove(&cid);
     }
 
@@ -204,7 +207,7 @@ impl<W> Calls<W> {
     }
 
     /// Something came back. An expired session, and who leads, are the owner's affair.
-    pub(crate) fn told(&mut self, tell: &Tell<'_>) {
+    pub fn told(&mut self, tell: &Tell<'_>) {
         match *tell {
             Tell::Done { cid, reply } => self.settle(cid, || Outcome::Done(reply.into())),
             Tell::Refused { cid, why } => {
@@ -240,14 +243,14 @@ impl<W> Calls<W> {
     }
 
     /// Whether this command is on its way, in the session that there is now.
-    pub(crate) fn has(&mut self, cid: u64) -> bool {
+    pub fn has(&mut self, cid: u64) -> bool {
         self.call(cid).is_some()
     }
 
     /// The session has expired: what was in flight in it will never be known. Begins a new one,
     /// which goes on counting: what is still said of the old one's commands, and the tickets for
     /// them, must not be taken for the new one's.
-    pub(crate) fn expired(&mut self, id: ClientId) {
+    pub fn expired(&mut self, id: ClientId) {
         let calls = std::mem::take(&mut self.calls);
         let next = self.first + calls.len() as u64;
         for (cid, call) in (self.first..).zip(calls) {
@@ -262,7 +265,7 @@ impl<W> Calls<W> {
     }
 
     /// Gives up what has waited too long, and gives `send` what is to be sent once more.
-    pub(crate) fn tick(&mut self, now: Duration, mut send: impl FnMut(Ask<'_>) -> bool) {
+    pub fn tick(&mut self, now: Duration, mut send: impl FnMut(Ask<'_>) -> bool) {
         self.give_up(now);
         let patience = self.patience;
         let due = |call: &Call<W>| now >= call.again;
@@ -306,31 +309,33 @@ impl<W> Calls<W> {
     }
 
     /// Gives `send` everything that is on its way, to be sent over another connection.
-    pub(crate) fn resend(&mut self, now: Duration, send: impl FnMut(Ask<'_>) -> bool) {
+    pub fn resend(&mut self, now: Duration, send: impl FnMut(Ask<'_>) -> bool) {
         self.calls.iter_mut().flatten().for_each(|call| call.again = now);
         self.questions.values_mut().for_each(|question| question.again = now);
         self.tick(now, send);
     }
 
     /// Gives the session its name, before anything has been sent.
-    pub(crate) fn rename(&mut self, id: ClientId) {
+    pub fn rename(&mut self, id: ClientId) {
         self.session.rename(id);
     }
 
     /// When the oldest thing that waits was asked, or asked again, at the latest.
-    pub(crate) fn oldest(&self) -> Option<Duration> {
+    #[must_use]
+    pub fn oldest(&self) -> Option<Duration> {
         let call = self.calls.iter().flatten().map(|call| call.again).next();
         let question = self.questions.values().map(|question| question.again).min();
         call.into_iter().chain(question).min().map(|again| again.saturating_sub(self.patience))
     }
 
     /// Whether nothing is on its way.
-    pub(crate) fn idle(&self) -> bool {
+    #[must_use]
+    pub fn idle(&self) -> bool {
         self.calls.is_empty() && self.questions.is_empty()
     }
 
     /// Answers everything: nothing more will come.
-    pub(crate) fn stop(&mut self) {
+    pub fn stop(&mut self) {
         for (cid, call) in (self.first..).zip(std::mem::take(&mut self.calls)) {
             let Some(Call { waiter: Some(waiter), copies, .. }) = call else { continue };
             let outcome = match copies {

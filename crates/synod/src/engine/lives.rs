@@ -4,14 +4,14 @@
 //! vote (trap E14). It cannot know; the others can. Each remembers of every node which disk it
 //! has, which life it is in, and how much of its log was on disk when it last said anything.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use synod_paxos::NodeId;
 
 use crate::{
     machine::Machine,
     system::{Life, System, SystemCommand},
-    transport::handshake::Refusal,
+    transport::handshake::{Caller, Hello, Refusal},
 };
 
 use super::Engine;
@@ -29,12 +29,12 @@ pub struct Stranger {
     pub sequence: u64,
 }
 
-/// What was seen of the others.
+/// What was seen of the others. In order, so that the log says the same after the same inputs.
 #[derive(Default)]
 pub(super) struct Lives {
-    seen: HashMap<NodeId, Stranger>,
+    seen: BTreeMap<NodeId, Stranger>,
     /// Where they said that they are.
-    addresses: HashMap<NodeId, String>,
+    addresses: BTreeMap<NodeId, String>,
 }
 
 impl Lives {
@@ -96,6 +96,39 @@ impl Lives {
 }
 
 impl<M: Machine> Engine<M> {
+    /// Somebody introduces itself to this node of `cluster`. `proves` says whether the caller has
+    /// proved to be a node. Returns which node is let in, and its life; `None` for a client.
+    ///
+    /// # Errors
+    /// When it is not let in.
+    pub fn admit(
+        &mut self,
+        cluster: u64,
+        hello: &Hello,
+        proves: impl FnOnce(NodeId) -> bool,
+    ) -> Result<Option<(NodeId, u32)>, Refusal> {
+        let me = self.node.id();
+        let foreign = hello.cluster != cluster;
+        if foreign && (hello.cluster != 0 || matches!(hello.caller, Caller::Peer { .. })) {
+            return Err(Refusal::Cluster { theirs: cluster });
+        }
+        if hello.to.is_some_and(|to| to != me) {
+            return Err(Refusal::WrongNode { is: me });
+        }
+        let Caller::Peer { node, birth, incarnation, sequence, ref address } = hello.caller else {
+            return Ok(None);
+        };
+        if !proves(node) {
+            let why = format!("the certificate is not for node-{}.synod", node.0);
+            return Err(Refusal::Unauthenticated(why));
+        }
+        if node == me {
+            return Err(Refusal::Duplicate { node, incarnation: self.node.incarnation() });
+        }
+        self.vet(Stranger { node, birth, incarnation, sequence }, address)?;
+        Ok(Some((node, incarnation)))
+    }
+
     /// A node introduces itself. To be called before any message of it is handed over.
     ///
     /// # Errors

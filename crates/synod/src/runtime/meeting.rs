@@ -11,7 +11,7 @@ use super::{
     resolver::resolve,
 };
 use crate::{
-    engine::{Port, Stranger},
+    engine::Port,
     error::StopReason,
     machine::Machine,
     protocol::Tell,
@@ -53,26 +53,10 @@ impl<M: Machine> Runtime<M> {
     }
 
     fn admit(&mut self, place: usize, hello: &Hello) -> Result<Stage, Refusal> {
-        let me = self.engine.id();
-        let foreign = hello.cluster != self.identity.cluster;
-        if foreign && (hello.cluster != 0 || matches!(hello.caller, Caller::Peer { .. })) {
-            return Err(Refusal::Cluster { theirs: self.identity.cluster });
-        }
-        if hello.to.is_some_and(|to| to != me) {
-            return Err(Refusal::WrongNode { is: me });
-        }
-        let Caller::Peer { node, birth, incarnation, sequence, ref address } = hello.caller else {
-            return Ok(Stage::Client(None));
-        };
-        if !self.io.conn(place).is_some_and(|conn| conn.connection.proves(node)) {
-            let why = format!("the certificate is not for node-{}.synod", node.0);
-            return Err(Refusal::Unauthenticated(why));
-        }
-        if node == me {
-            return Err(Refusal::Duplicate { node, incarnation: self.engine.incarnation() });
-        }
-        self.engine.vet(Stranger { node, birth, incarnation, sequence }, address)?;
-        Ok(Stage::In(node, incarnation))
+        let conn = self.io.conn(place);
+        let proves = |node| conn.is_some_and(|conn| conn.connection.proves(node));
+        let peer = self.engine.admit(self.identity.cluster, hello, proves)?;
+        Ok(peer.map_or(Stage::Client(None), |(node, incarnation)| Stage::In(node, incarnation)))
     }
 
     fn welcome(&self) -> Welcome {
@@ -106,16 +90,7 @@ impl<M: Machine> Runtime<M> {
     }
 
     fn refused(&mut self, now: Duration, place: usize, node: NodeId, refusal: &Refusal) {
-        let for_good = match refusal {
-            Refusal::Amnesia { .. } | Refusal::Rollback { .. } | Refusal::Duplicate { .. } => true,
-            Refusal::Version { .. }
-            | Refusal::Cluster { .. }
-            | Refusal::WrongNode { .. }
-            | Refusal::Unauthenticated(_)
-            | Refusal::Busy
-            | Refusal::Stopping => false,
-        };
-        if for_good {
+        if refusal.is_for_good() {
             let (by, why) = (format!("node {}", node.0), refusal.clone());
             self.io.stop.get_or_insert(StopReason::Refused { by, why });
         }

@@ -10,22 +10,20 @@ use std::{
 
 use futures_channel::oneshot;
 use mio::{Poll, net::TcpListener};
-use synod_paxos::{NodeId, Record, Roles, Setup};
+use synod_paxos::{NodeId, Roles, Setup};
 use synod_storage::{Directory, Options, Store, Want};
 
 use crate::{
-    engine::{Boot, Engine},
+    engine::{Boot, Engine, Found},
     error::{StartError, StopReason},
     genesis::Genesis,
     inbox::{Inbox, waker},
     machine::Machine,
     node::{Builder, End, Node},
-    system::Head,
 };
 
 use super::{
     Event, Identity, Io, LogWriter, Runtime, Turn, WAKER, Worker, clients, peers::Peers,
-    worker::load,
 };
 
 /// Starts a node on a thread of its own.
@@ -129,8 +127,8 @@ fn prepare<M: Machine>(
         genesis.write(&disk)?;
     }
     let identity = store.identity();
-    let (machine, head, snapshot_bytes) = last_state(&store, builder.machine)?;
-    let records = last_records(&mut store)?;
+    let Found { machine, head, snapshot_bytes, records } =
+        Found::read(&mut store, builder.machine)?;
 
     let poll = Poll::new()?;
     let inbox = Inbox::new(waker(&poll, WAKER)?);
@@ -182,35 +180,6 @@ fn prepare<M: Machine>(
     runtime.watch()?;
     tracing::info!(node = id, address = runtime.identity.address, "started");
     Ok(runtime)
-}
-
-/// The state of the last snapshot, or of the machine's own last commit.
-fn last_state<M: Machine>(
-    store: &Store<Directory>,
-    machine: M,
-) -> Result<(M, Option<Head>, u64), StartError> {
-    if let Some(head) = machine.committed() {
-        let head = Head::read(&mut head.as_slice()).map_err(StartError::Snapshot)?;
-        return Ok((machine, Some(head), 0));
-    }
-    let snapshots = store.snapshots();
-    let newest = snapshots.newest().map_err(StartError::Snapshot)?;
-    let Some(newest) = newest else { return Ok((machine, None, 0)) };
-    let restore = machine.restore();
-    let loaded = snapshots.open(newest.slot).and_then(|reader| load(reader, restore));
-    let (head, machine) = loaded.map_err(StartError::Snapshot)?;
-    Ok((machine, Some(head), newest.len))
-}
-
-/// What is in the log; `None` if nothing has ever been.
-fn last_records(store: &mut Store<Directory>) -> Result<Option<Vec<Record>>, StartError> {
-    let mut records = Vec::new();
-    let replayed = store.replay(&mut |record| records.push(record))?;
-    if let Some(torn) = replayed.torn {
-        tracing::warn!(?torn, "the end of the log was torn by a crash, and was never confirmed");
-    }
-    let new = records.is_empty() && store.sequence() == 0;
-    Ok((!new).then_some(records))
 }
 
 /// Listens, and says where the others reach the node.

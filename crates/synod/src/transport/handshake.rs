@@ -144,6 +144,22 @@ pub enum Refusal {
     Stopping,
 }
 
+impl Refusal {
+    /// Whether a node that is refused so must stop: it is not who it was.
+    #[must_use]
+    pub fn is_for_good(&self) -> bool {
+        match self {
+            Self::Amnesia { .. } | Self::Rollback { .. } | Self::Duplicate { .. } => true,
+            Self::Version { .. }
+            | Self::Cluster { .. }
+            | Self::WrongNode { .. }
+            | Self::Unauthenticated(_)
+            | Self::Busy
+            | Self::Stopping => false,
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,0 +1,35 @@
+//! Runs the code that ships on a simulated cluster: one thread, virtual time, and one seed that
+//! draws everything. Networks, disks, clocks, processes, clients and operators fail as a [`Plan`]
+//! says, and [`PROPERTIES`] are checked on every event.
+//!
+//! What runs inside is [`synod::engine::Engine`], with the protocol, the log and the snapshots of a
+//! node, on a disk in memory; only sockets, threads and the clock are made up.
+//!
+//! ```
+//! let plan = synod_sim::Plan::of_seed(7);
+//! let report = synod_sim::run(&plan);
+//! assert_eq!(report.outcome, Ok(()));
+//! ```
+
+mod event;
+mod explore;
+mod ghost;
+mod marks;
+pub mod plan;
+mod properties;
+mod queue;
+mod report;
+mod streams;
+mod trace;
+mod workload;
+mod world;
+
+pub use crate::{
+    event::Violation,
+    explore::{Summary, explore, explore_with},
+    marks::{MARKS, Marks},
+    plan::Plan,
+    properties::PROPERTIES,
+    report::{Report, replay, run, run_with},
+    workload::{Tallies, Tally, Workload},
+};

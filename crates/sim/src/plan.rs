@@ -1,0 +1,162 @@
+//! Everything that is decided before a run begins: the cluster, what it is asked for, and what goes
+//! wrong when. A run is a function of its plan, and of the code.
+//!
+//! Plans are written as TOML. Times are in microseconds, rates in thousandths.
+
+mod draw;
+mod fault;
+
+use serde::{Deserialize, Serialize};
+
+pub use fault::{Fault, Left, Planned};
+
+/// A plan.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// What the run draws as it goes: how long each message takes, which of a client's commands
+    /// comes next. Each domain has a stream of its own.
+    pub seed: u64,
+    /// When the faults end and the healing begins.
+    pub chaos: u64,
+    /// How long the healing may take.
+    pub healing: u64,
+    /// The nodes.
+    pub cluster: Cluster,
+    /// What lies between them.
+    pub network: Network,
+    /// What is asked of them.
+    pub workload: Load,
+    /// What goes wrong, and what operators do, in the order of time.
+    #[serde(default)]
+    pub faults: Vec<Planned>,
+}
+
+/// The nodes at the beginning, and how all nodes are set.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// How many nodes have all roles; their ids count from 1.
+    pub full: u32,
+    /// How many only vote.
+    pub witnesses: u32,
+    /// How many only keep the state.
+    pub read_copies: u32,
+    /// The quorum of phase 2; 0 for a majority.
+    pub phase2: u32,
+    /// The paper's WINDOW.
+    pub window: u64,
+    /// The most sessions.
+    pub sessions: u64,
+    /// The length of a segment of the log in bytes.
+    pub segment_bytes: u64,
+    /// Bytes of commands after which a snapshot is made.
+    pub snapshot_every: u64,
+    /// Between two heartbeats.
+    pub heartbeat: u64,
+    /// Between two rounds of asking again.
+    pub resend: u64,
+    /// The least and the longest silence after which a leader is replaced.
+    pub patience: (u64, u64),
+    /// The length of a lease; 0 for none.
+    pub lease: u64,
+    /// By how many millionths the rate of a clock may be off, as leases believe.
+    pub drift_ppm: u32,
+    /// By how many millionths it is off at most.
+    pub true_drift_ppm: u32,
+    /// How long a node takes for a turn; what arrives meanwhile goes with it.
+    pub turn: u64,
+    /// How long a sync takes: at least, and how much more at most.
+    pub sync: (u64, u64),
+    /// How long a piece of work on a snapshot takes at most.
+    pub work: u64,
+    /// Messages between nodes travel as bytes.
+    pub wire: bool,
+}
+
+/// What lies between the nodes, all the time.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// How long a message takes: at least, and how much more most of the time.
+    pub latency: (u64, u64),
+    /// How many messages take up to a hundred times as long.
+    pub late: u32,
+    /// Messages between two nodes arrive in the order in which they were sent.
+    pub in_order: bool,
+    /// How many are lost.
+    pub lost: u32,
+    /// How many arrive twice, the second time much later.
+    pub doubled: u32,
+}
+
+/// What clients do.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Load {
+    /// How many clients there are.
+    pub clients: u32,
+    /// How many requests each makes.
+    pub requests: u32,
+    /// How many of its requests may be on their way.
+    pub in_flight: u32,
+    /// How long a client thinks between two of them, at most.
+    pub think: u64,
+    /// How many requests are reads.
+    pub reads: u32,
+    /// How many reads may be answered by the holder of a lease.
+    pub leased: u32,
+    /// How many commands are sent to a second node at once.
+    pub retried: u32,
+    /// How long a client waits for an answer before it asks again.
+    pub patience: u64,
+    /// How many clients come back with a new session now and then: the old one is left behind.
+    pub restarts: u32,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    #[must_use]
+    pub fn of_seed(seed: u64) -> Self {
+        draw::plan(seed)
+    }
+
+    /// As text, to be kept, changed, and read back.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        toml::to_string(self).unwrap_or_else(|error| format!("# cannot be written: {error}"))
+    }
+
+    /// What [`Plan::to_text`] has written.
+    ///
+    /// # Errors
+    /// When it is nothing of the kind; the text says where.
+    pub fn from_text(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| error.to_string())
+    }
+}
+
+impl std::fmt::Display for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.to_text())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_the_same_after_it_was_text() {
+        for seed in 0..200 {
+            let plan = Plan::of_seed(seed);
+            assert_eq!(Plan::from_text(&plan.to_text()), Ok(plan), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_plan_with_a_word_too_many_is_refused() {
+        let text = Plan::of_seed(1).to_text().replace("seed =", "sede = 1\nseed =");
+        assert!(Plan::from_text(&text).is_err());
+    }
+}

@@ -1,0 +1,273 @@
+//! What can go wrong, and what operators do.
+
+use serde::{Deserialize, Serialize};
+
+/// Something at its time.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Planned {
+    /// When, in microseconds.
+    pub at: u64,
+    /// What.
+    #[serde(flatten)]
+    pub fault: Fault,
+}
+
+/// What a crash leaves of what was written and not synced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Left {
+    /// Everything, unsynced: the process ended, the machine did not.
+    Process,
+    /// Nothing.
+    Nothing,
+    /// Everything.
+    All,
+    /// The first of it; the last write is torn.
+    Prefix,
+    /// Any of its sectors.
+    Sectors,
+}
+
+/// One fault. Nodes that do not exist, or are down already, are left alone.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "fault", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Fault {
+    /// These nodes hear nobody else, and nobody else hears them; or only one of the two.
+    Part {
+        /// On one side.
+        side: Vec<u32>,
+        /// What they say gets lost.
+        mute: bool,
+        /// What is said to them gets lost.
+        deaf: bool,
+        /// How long.
+        lasts: u64,
+    },
+    /// What one node says to another gets lost.
+    Cut {
+        /// Who says it.
+        from: u32,
+        /// To whom.
+        to: u32,
+        /// How long.
+        lasts: u64,
+    },
+    /// Messages of one kind get lost.
+    Lose {
+        /// Which kind, as the paper calls it.
+        kind: String,
+        /// How many of a thousand.
+        rate: u32,
+        /// How long.
+        lasts: u64,
+    },
+    /// Messages of one kind are held back, and arrive when this is over.
+    Hold {
+        /// Which kind.
+        kind: String,
+        /// From this node; from all if 0.
+        from: u32,
+        /// How long.
+        lasts: u64,
+    },
+    /// What one node says takes longer; to all others, if `to` is 0.
+    Slow {
+        /// Who says it.
+        from: u32,
+        /// To whom.
+        to: u32,
+        /// By so much.
+        by: u64,
+        /// How long.
+        lasts: u64,
+    },
+    /// A node says hello to others under the wrong address.
+    Misdirect {
+        /// Who.
+        from: u32,
+        /// To whom, though it means another.
+        to: u32,
+    },
+    /// A node of another cluster knocks.
+    Foreign {
+        /// At whose door.
+        to: u32,
+    },
+    /// A node crashes and comes back.
+    Crash {
+        /// Which.
+        node: u32,
+        /// What is left of what it was writing.
+        left: Left,
+        /// How long it is down.
+        down: u64,
+    },
+    /// All crash at once.
+    PowerCut {
+        /// What is left of what they were writing.
+        left: Left,
+        /// How long they are down.
+        down: u64,
+    },
+    /// A node crashes as soon as it has sent a message of this kind: nothing else leaves.
+    LastWords {
+        /// Which; the leader if 0.
+        node: u32,
+        /// The kind.
+        kind: String,
+        /// How long it is down.
+        down: u64,
+    },
+    /// A node crashes at one of its disk's next calls, perhaps while it recovers.
+    CrashInDisk {
+        /// Which.
+        node: u32,
+        /// At which call from now on.
+        call: u64,
+        /// It crashes first, so that the call is one of its recovery.
+        recovery: bool,
+        /// What is left.
+        left: Left,
+        /// How long it is down.
+        down: u64,
+    },
+    /// A node does nothing for a while, and does not notice.
+    Pause {
+        /// Which; the leader if 0.
+        node: u32,
+        /// How long.
+        lasts: u64,
+    },
+    /// A node takes longer for everything.
+    Sluggish {
+        /// Which.
+        node: u32,
+        /// The length of its turns.
+        turn: u64,
+        /// How long.
+        lasts: u64,
+    },
+    /// A node's syncs take longer.
+    SlowDisk {
+        /// Which.
+        node: u32,
+        /// By so much.
+        by: u64,
+        /// How long.
+        lasts: u64,
+    },
+    /// A node's syncs do not end.
+    HungDisk {
+        /// Which; the leader if 0.
+        node: u32,
+        /// How long.
+        lasts: u64,
+    },
+    /// A node's disk has no more room.
+    FullDisk {
+        /// Which.
+        node: u32,
+        /// How many bytes there still are.
+        room: u64,
+        /// How long.
+        lasts: u64,
+    },
+    /// A write, sync or read of a node fails.
+    FailingDisk {
+        /// Which.
+        node: u32,
+        /// `write`, `sync` or `read`.
+        call: String,
+        /// Which call of this kind from now on.
+        nth: u64,
+        /// How long until it is started again.
+        down: u64,
+    },
+    /// A bit of a node's disk flips while it is down.
+    Rot {
+        /// Which.
+        node: u32,
+        /// How long it is down.
+        down: u64,
+    },
+    /// A sector of a node's disk goes back to what it was, while it is down.
+    Stale {
+        /// Which.
+        node: u32,
+        /// How long it is down.
+        down: u64,
+    },
+    /// A node loses its disk, and is started on an empty one.
+    Wipe {
+        /// Which.
+        node: u32,
+        /// How long it is down.
+        down: u64,
+    },
+    /// A node is started on a copy of its disk that was made before.
+    Restore {
+        /// Which.
+        node: u32,
+        /// How long before, at least.
+        back: u64,
+    },
+    /// A node's clock leaps ahead.
+    Leap {
+        /// Which.
+        node: u32,
+        /// By how much.
+        by: u64,
+    },
+    /// A connection breaks: both sides notice.
+    Reset {
+        /// One side.
+        one: u32,
+        /// The other.
+        other: u32,
+    },
+    /// An operator replaces nodes by new ones; those that are lost first.
+    Reconfigure {
+        /// How many go.
+        remove: u32,
+        /// How many come; as many as keep the size, at least.
+        add: u32,
+        /// Two operators do so at once.
+        twice: bool,
+    },
+    /// The leader is asked to hand over.
+    HandOver,
+}
+
+impl Fault {
+    /// Its name, for counting.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Part { .. } => "part",
+            Self::Cut { .. } => "cut",
+            Self::Lose { .. } => "lose",
+            Self::Hold { .. } => "hold",
+            Self::Slow { .. } => "slow",
+            Self::Misdirect { .. } => "misdirect",
+            Self::Foreign { .. } => "foreign",
+            Self::Crash { .. } => "crash",
+            Self::PowerCut { .. } => "power_cut",
+            Self::LastWords { .. } => "last_words",
+            Self::CrashInDisk { .. } => "crash_in_disk",
+            Self::Pause { .. } => "pause",
+            Self::Sluggish { .. } => "sluggish",
+            Self::SlowDisk { .. } => "slow_disk",
+            Self::HungDisk { .. } => "hung_disk",
+            Self::FullDisk { .. } => "full_disk",
+            Self::FailingDisk { .. } => "failing_disk",
+            Self::Rot { .. } => "rot",
+            Self::Stale { .. } => "stale",
+            Self::Wipe { .. } => "wipe",
+            Self::Restore { .. } => "restore",
+            Self::Leap { .. } => "leap",
+            Self::Reset { .. } => "reset",
+            Self::Reconfigure { .. } => "reconfigure",
+            Self::HandOver => "hand_over",
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! One run, and what is known of it afterwards.
+
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use synod::Machine;
+
+use crate::{
+    event::Violation,
+    marks::Marks,
+    plan::Plan,
+    trace::Trace,
+    workload::{Tallies, Workload},
+    world::World,
+};
+
+/// What is known of a run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Report {
+    /// The first property that did not hold, if there was one.
+    pub outcome: Result<(), Violation>,
+    /// How many things happened.
+    pub events: u64,
+    /// A number that is another one if anything happened otherwise.
+    pub trace: u64,
+    /// Rare events.
+    pub marks: Marks,
+    /// How often each fault of the plan came about.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// The last things that happened, if they were asked for.
+    pub transcript: Vec<String>,
+}
+
+/// Runs a plan.
+#[must_use]
+pub fn run(plan: &Plan) -> Report {
+    run_with(plan, &Tallies { ballast: plan.seed % 11 / 10 * 300_000 }, 0)
+}
+
+/// Runs a plan once more, and keeps the last `lines` lines of what happens.
+#[must_use]
+pub fn replay(plan: &Plan, lines: usize) -> Report {
+    run_with(plan, &Tallies { ballast: plan.seed % 11 / 10 * 300_000 }, lines)
+}
+
+/// Runs a plan with another state machine. An assertion that fails inside of it, or inside of a
+/// node, is a violation like any other.
+#[must_use]
+pub fn run_with<M: Machine>(plan: &Plan, workload: &dyn Workload<M>, lines: usize) -> Report {
+    let mut world = World::new(plan, workload, Trace::new(lines));
+    let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
+    let outcome = ran.unwrap_or_else(|panic| Err(Violation::new("assertion", text(&*panic))));
+    let (events, trace) = (world.events, world.trace.hash());
+    let (marks, faults) = (world.marks.clone(), world.faults.clone());
+    Report { outcome, events, trace, marks, faults, transcript: world.trace.into_lines() }
+}
+
+fn text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panicked").to_owned()
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.transcript.iter().try_for_each(|line| writeln!(f, "{line}"))?;
+        match &self.outcome {
+            Ok(()) => writeln!(f, "all properties hold, over {} events", self.events),
+            Err(violation) => writeln!(f, "violated after {} events: {violation}", self.events),
+        }
+    }
+}

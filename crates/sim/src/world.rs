@@ -1,0 +1,377 @@
+//! A cluster in one thread, in virtual time: machines with their disks, what is in flight between
+//! them, clients and operators. It carries out what the nodes ask for as their host in production
+//! does, lets go wrong what the plan says, and shows everything to the properties.
+
+mod callers;
+mod caller;
+mod disks;
+mod faults;
+mod healing;
+mod lines;
+mod log;
+mod network;
+mod process;
+mod turns;
+
+use std::time::Duration;
+
+use synod::Machine;
+use synod_paxos::{Lease, Members, NodeId, Quorums, Roles, Schedule, Setup, Slot, Timing};
+
+use self::{
+    caller::Caller,
+    network::Wires,
+    process::{Birth, Parcel, Process},
+};
+use crate::{
+    event::{Event, Judged, Known, Position, Violation},
+    ghost::Ghost,
+    marks::Marks,
+    plan::Plan,
+    properties::Properties,
+    queue::{Queue, Time},
+    streams::Streams,
+    trace::Trace,
+    workload::Workload,
+};
+
+/// The cluster's number.
+const CLUSTER: u64 = 0x5eed;
+/// No run needs more: one that does is a storm.
+const EVENTS_MAX: u64 = 20_000_000;
+/// More cannot be in flight at a time.
+const FLYING_MAX: usize = 200_000;
+
+/// Something that will happen.
+pub(crate) enum Happening {
+    /// Something arrives at a machine, for its process of this life; for whichever runs, if 0.
+    Arrives { to: NodeId, life: u64, parcel: Parcel },
+    /// A process looks at what has arrived.
+    Turn { node: NodeId, life: u64 },
+    /// It is time for something.
+    Tick { node: NodeId, life: u64 },
+    /// The time of a sync is over.
+    SyncEnds { node: NodeId, life: u64 },
+    /// It is looked whether there is room.
+    Rouse { node: NodeId, life: u64 },
+    /// Work on a snapshot comes to an end.
+    WorkEnds { node: NodeId, life: u64 },
+    /// A pause or a hang may be over.
+    Resumes { node: NodeId },
+    /// A process is started.
+    Start { node: NodeId },
+    /// Something arrives at a client.
+    Told { client: usize, conn: u64, said: Said },
+    /// A client looks around.
+    Client { client: usize },
+    /// Something of the plan.
+    Fault(usize),
+    /// The faults end.
+    Heal,
+    /// It is looked whether everything has come to a good end.
+    Look,
+}
+
+/// What a client is told.
+pub(crate) enum Said {
+    Welcome { to: NodeId, life: u64, slot_out: Slot },
+    Closed,
+    Bytes(Vec<u8>),
+}
+
+/// The world of one run.
+pub(crate) struct World<'w, M: Machine> {
+    plan: &'w Plan,
+    workload: &'w dyn Workload<M>,
+    now: Time,
+    queue: Queue<Happening>,
+    streams: Streams,
+    schedule: Schedule,
+    processes: Vec<Process<M>>,
+    callers: Vec<Caller>,
+    wires: Wires,
+    next_life: u64,
+    next_dial: u64,
+    ghost: Ghost,
+    /// The machine of the observer.
+    reference: M,
+    properties: Properties,
+    pub(crate) marks: Marks,
+    pub(crate) trace: Trace,
+    pub(crate) events: u64,
+    pub(crate) faults: std::collections::BTreeMap<&'static str, u64>,
+    calm: bool,
+    last_asked: bool,
+    over: bool,
+    /// Nodes that are left dead when all others are healed.
+    left_dead: crate::ghost::Set,
+    sent: Vec<caller::Sent>,
+}
+
+impl<'w, M: Machine> World<'w, M> {
+    pub(crate) fn new(plan: &'w Plan, workload: &'w dyn Workload<M>, trace: Trace) -> Self {
+        let members = members(plan);
+        let window = plan.cluster.window.max(1);
+        let sessions = usize::try_from(plan.cluster.sessions).unwrap_or(usize::MAX);
+        Self {
+            plan,
+            workload,
+            now: 0,
+            queue: Queue::default(),
+            streams: Streams::new(plan.seed),
+            schedule: Schedule::new(members.clone(), window),
+            processes: Vec::new(),
+            callers: Vec::new(),
+            wires: Wires::new(plan.network.clone()),
+            next_life: 0,
+            next_dial: 0,
+            ghost: Ghost::new(members, window, sessions),
+            reference: workload.machine(),
+            properties: Properties::default(),
+            marks: Marks::default(),
+            trace,
+            events: 0,
+            faults: std::collections::BTreeMap::new(),
+            calm: false,
+            last_asked: false,
+            over: false,
+            left_dead: 0,
+            sent: Vec::new(),
+        }
+    }
+
+    /// Runs to the end.
+    ///
+    /// # Errors
+    /// The first property that does not hold.
+    pub(crate) fn run(&mut self) -> Judged {
+        let cluster = &self.plan.cluster;
+        for _ in 0..cluster.full + cluster.witnesses + cluster.read_copies {
+            self.add();
+        }
+        self.add_callers();
+        for (place, planned) in self.plan.faults.iter().enumerate() {
+            self.queue.push(micros(planned.at), Happening::Fault(place));
+        }
+        self.queue.push(micros(self.plan.chaos), Happening::Heal);
+        while !self.over {
+            let Some((at, happening)) = self.queue.pop() else {
+                return Err(Violation::new("V1", "nothing happens any more"));
+            };
+            self.now = at;
+            self.events += 1;
+            self.happens(happening)?;
+            if self.events > EVENTS_MAX || self.queue.len() > FLYING_MAX {
+                let (events, flying) = (self.events, self.queue.len());
+                let what = format!("a storm: {events} events, and {flying} to come");
+                return Err(Violation::new("R1", what));
+            }
+        }
+        self.marks.add_many("session evicted", self.ghost.evictions);
+        self.marks.add_many("hole filled with a no-op", self.ghost.noops);
+        self.marks.add_many("reconfiguration", self.ghost.latest().epoch);
+        self.count_ballots();
+        Ok(())
+    }
+
+    fn happens(&mut self, happening: Happening) -> Judged {
+        match happening {
+            Happening::Arrives { to, life, parcel } => self.arrives(to, life, parcel),
+            Happening::Turn { node, life } => self.turn_of(node, life),
+            Happening::Tick { node, life } => self.tick(node, life),
+            Happening::SyncEnds { node, life } => self.sync_ends(node, life),
+            Happening::Rouse { node, life } => self.rouse(node, life),
+            Happening::WorkEnds { node, life } => self.work_ends(node, life),
+            Happening::Resumes { node } => self.resumes(node),
+            Happening::Start { node } => self.start(node),
+            Happening::Told { client, conn, said } => self.told(client, conn, said),
+            Happening::Client { client } => self.client(client),
+            Happening::Fault(place) => {
+                let fault = self.plan.faults[place].fault.clone();
+                self.goes_wrong(&fault)
+            }
+            Happening::Heal => self.heal(),
+            Happening::Look => self.look(),
+        }
+    }
+
+    /// A machine that has never run. It is started at once.
+    fn add(&mut self) -> NodeId {
+        let id = NodeId(u32::try_from(self.processes.len() + 1).unwrap_or(u32::MAX));
+        let drift = u64::from(self.plan.cluster.true_drift_ppm);
+        let rate = match self.streams.process.u32(0..3) {
+            0 => 1_000_000 - drift,
+            1 => 1_000_000 + drift,
+            _ => self.streams.process.u64(1_000_000 - drift..=1_000_000 + drift),
+        };
+        self.processes.push(Process::new(id, rate));
+        self.queue.push(self.now, Happening::Start { node: id });
+        id
+    }
+
+    fn process(&mut self, node: NodeId) -> Option<&mut Process<M>> {
+        self.processes.get_mut(node.0.checked_sub(1)? as usize)
+    }
+
+    /// The place of a process of this life that runs.
+    fn running(&self, node: NodeId, life: u64) -> Option<usize> {
+        let place = node.0.checked_sub(1)? as usize;
+        let process = self.processes.get(place)?;
+        (process.up.is_some() && (life == 0 || process.life == life)).then_some(place)
+    }
+
+    fn judge(&mut self, event: &Event<'_>) -> Judged {
+        self.ghost.notice(event, &mut self.reference);
+        self.properties.judge(event, &mut self.ghost)
+    }
+
+    fn note(&mut self, line: impl FnOnce() -> String) {
+        self.trace.note(self.now, line);
+    }
+
+    /// Where the replica of a process is.
+    fn position(&self, place: usize) -> Option<Position> {
+        let engine = &self.processes[place].up.as_ref()?.engine;
+        Some(Position { slot_out: engine.slot_out(), digest: engine.digest() })
+    }
+
+    /// A process starts on what its disk has.
+    fn start(&mut self, node: NodeId) -> Judged {
+        let place = node.0 as usize - 1;
+        let process = &self.processes[place];
+        if process.up.is_some() || process.dead.is_some() {
+            return Ok(());
+        }
+        if process.paused > self.now {
+            self.queue.push(process.paused, Happening::Start { node });
+            return Ok(());
+        }
+        self.next_life += 1;
+        let birth = Birth {
+            cluster: CLUSTER,
+            setup: self.setup(node),
+            fresh: self.streams.disk.u64(1..),
+            machine: self.workload.machine(),
+            segment_bytes: self.plan.cluster.segment_bytes,
+            snapshot_every: self.plan.cluster.snapshot_every,
+        };
+        let (now, life) = (self.now, self.next_life);
+        let process = &mut self.processes[place];
+        process.life = life;
+        match process.start(now, birth) {
+            Ok(started) => self.started(place, started),
+            Err(error) => self.not_started(place, &error),
+        }
+    }
+
+    fn setup(&mut self, id: NodeId) -> Setup {
+        let cluster = &self.plan.cluster;
+        let lease = (cluster.lease > 0).then(|| Lease {
+            length: Duration::from_micros(cluster.lease),
+            drift_ppm: cluster.drift_ppm,
+        });
+        let timing = Timing {
+            heartbeat: Duration::from_micros(cluster.heartbeat),
+            resend: Duration::from_micros(cluster.resend),
+            patience_min: Duration::from_micros(cluster.patience.0),
+            patience_max: Duration::from_micros(cluster.patience.1),
+            lease,
+        };
+        Setup {
+            id,
+            roles: Roles::ALL,
+            schedule: self.schedule.clone(),
+            timing,
+            seed: self.streams.process.u64(..),
+            sessions: usize::try_from(cluster.sessions).unwrap_or(usize::MAX),
+        }
+    }
+
+    fn started(&mut self, place: usize, started: process::Started) -> Judged {
+        let node = self.processes[place].id;
+        self.note(|| format!("{node} starts, with {} records", started.before));
+        self.remembers(place, started.before)?;
+        for record in &started.first {
+            self.ghost.append(node, record.clone());
+        }
+        self.synced(node, started.first.len())?;
+        self.marks.add_many("acceptor lost a pvalue", started.lost as u64);
+        let Some(at) = self.position(place) else { return Ok(()) };
+        let Some(up) = &mut self.processes[place].up else { return Ok(()) };
+        let incarnation = up.engine.incarnation();
+        let saved = started.saved.unwrap_or(Slot::FIRST);
+        self.judge(&Event::Started { node, incarnation, saved, at })?;
+        if let Some(slot) = started.saved {
+            self.judge(&Event::Saved { node, slot })?;
+        }
+        self.turn(place)
+    }
+
+    /// What a restart finds of what was being written: it is on disk now, or nowhere.
+    fn remembers(&mut self, place: usize, found: u64) -> Judged {
+        let (node, tampered) = (self.processes[place].id, self.processes[place].tampered);
+        let known = self.ghost.durable.get(&node).copied().unwrap_or(0);
+        if found < known && !tampered {
+            let what = format!("the log of {node} has {found} records, {known} had been synced");
+            return Err(Violation::new("G7", what));
+        }
+        if found > known {
+            self.marks.add("unsynced tail survived");
+            self.synced(node, usize::try_from(found - known).unwrap_or(usize::MAX))?;
+        }
+        self.ghost.forget_unsynced(node);
+        self.ghost.durable.insert(node, found);
+        Ok(())
+    }
+
+    /// So many more of a node's records are on disk.
+    fn synced(&mut self, node: NodeId, count: usize) -> Judged {
+        for _ in 0..count {
+            let Some(record) = self.ghost.sync_one(node) else { break };
+            if matches!(record, synod_paxos::Record::Collected(_)) {
+                self.marks.add("log collected");
+            }
+            self.judge(&Event::Durable { node, record: &record })?;
+        }
+        Ok(())
+    }
+
+    /// Tells the properties where a replica is now, if it has moved.
+    fn performed(&mut self, place: usize, before: Slot) -> Judged {
+        let Some(at) = self.position(place).filter(|at| at.slot_out != before) else {
+            return Ok(());
+        };
+        let Process { id: node, up: Some(up), .. } = &self.processes[place] else { return Ok(()) };
+        let (first, config) = (up.engine.schedule().newest_from(), up.engine.schedule().latest());
+        let latest = Known { first, config };
+        let event = Event::Performed { node: *node, at, latest };
+        self.properties.judge(&event, &mut self.ghost)
+    }
+}
+
+/// Microseconds as time.
+fn micros(time: u64) -> Time {
+    time.saturating_mul(1000)
+}
+
+fn members(plan: &Plan) -> Members {
+    let cluster = &plan.cluster;
+    let ids = |ranges: &[(u32, u32)]| -> Vec<NodeId> {
+        ranges.iter().flat_map(|(first, end)| (*first..*end).map(NodeId)).collect()
+    };
+    let full = (1, cluster.full + 1);
+    let witnesses = (full.1, full.1 + cluster.witnesses);
+    let copies = (witnesses.1, witnesses.1 + cluster.read_copies);
+    let (replicas, acceptors) = (ids(&[full, copies]), ids(&[full, witnesses]));
+    let n = u32::try_from(acceptors.len()).unwrap_or(u32::MAX);
+    let members = Members::new(replicas, ids(&[full]), acceptors);
+    let members = members.expect("a plan has a node in every role");
+    match cluster.phase2 {
+        0 => members,
+        phase2 => {
+            let quorums = Quorums { phase1: n + 1 - phase2, phase2 };
+            members.with_quorums(quorums).expect("such quorums intersect")
+        }
+    }
+}
+

@@ -1,0 +1,310 @@
+//! What clients do: connect, ask, ask again, go elsewhere, and come back as somebody else.
+
+use std::time::Duration;
+
+use synod::{
+    Level, Machine,
+    client::calls::Outcome,
+    engine::machine_op,
+    protocol::Tell,
+};
+use synod_paxos::{NodeId, Op, Reconfigured, Slot};
+
+use super::{
+    Happening, Said, World,
+    caller::{Caller, New, Sent, Waiter, Wire},
+    micros,
+    process::Parcel,
+};
+use crate::{
+    event::{Event, Judged},
+    queue::Time,
+};
+
+/// Operators, besides the clients.
+pub(super) const OPERATORS: usize = 2;
+/// How long a client waits to be let in.
+const CONNECT: Time = 300_000_000;
+
+impl<M: Machine> World<'_, M> {
+    pub(super) fn add_callers(&mut self) {
+        let load = &self.plan.workload;
+        let patience = Duration::from_micros(load.patience);
+        let clients = load.clients as usize;
+        for number in 0..clients + OPERATORS {
+            let left = if number < clients { load.requests } else { 0 };
+            self.callers.push(Caller::new(number, left, patience));
+            self.queue.push(self.now, Happening::Client { client: number });
+        }
+    }
+
+    fn clock(&self) -> Duration {
+        Duration::from_nanos(self.now)
+    }
+
+    /// A client looks around, and will again.
+    pub(super) fn client(&mut self, number: usize) -> Judged {
+        self.connect(number);
+        let clock = self.clock();
+        let mut sent = std::mem::take(&mut self.sent);
+        self.callers[number].tick(clock, &mut sent);
+        self.send(number, &mut sent)?;
+        self.sent = sent;
+        let settled = self.callers[number].settled();
+        self.settled(number, settled, None)?;
+        self.come_back(number);
+        self.ask(number)?;
+        let think = micros(self.plan.workload.think.max(100));
+        let pause = if self.callers[number].left > 0 { think } else { 20_000_000 };
+        let at = self.now + self.streams.client.u64(pause / 2..=pause);
+        self.queue.push(at, Happening::Client { client: number });
+        Ok(())
+    }
+
+    /// Connects to some node, if it is not connected, or has waited for too long.
+    fn connect(&mut self, number: usize) {
+        let caller = &mut self.callers[number];
+        let patience = Duration::from_micros(self.plan.workload.patience) * 3;
+        let waits = match caller.wire {
+            Wire::None => false,
+            Wire::Connecting { until, .. } => until > self.now,
+            Wire::Connected { .. } => {
+                let oldest = caller.calls.oldest().unwrap_or(Duration::MAX);
+                oldest >= Duration::from_nanos(self.now).saturating_sub(patience)
+            }
+        };
+        if waits {
+            return;
+        }
+        self.leave(number);
+        let places = self.processes.len();
+        let to = self.processes[self.streams.client.usize(0..places)].id;
+        let conn = self.callers[number].connect(self.now + CONNECT);
+        let at = self.now + self.wires.latency(&mut self.streams);
+        let parcel = Parcel::Connect { client: number, conn };
+        self.queue.push(at, Happening::Arrives { to, life: 0, parcel });
+    }
+
+    /// Closes a client's connection.
+    fn leave(&mut self, number: usize) {
+        let caller = &mut self.callers[number];
+        if let Wire::Connected { conn, to, life } = std::mem::replace(&mut caller.wire, Wire::None)
+        {
+            let (port, session) = (caller.port(conn), Some(caller.calls.id()));
+            let at = self.now + self.wires.latency(&mut self.streams);
+            let parcel = Parcel::Gone { port, session };
+            self.queue.push(at, Happening::Arrives { to, life, parcel });
+        }
+    }
+
+    /// Now and then a client's program ends and is started anew.
+    fn come_back(&mut self, number: usize) {
+        let restarts = self.plan.workload.restarts;
+        if self.calm || self.streams.client.u32(0..1000) >= restarts {
+            return;
+        }
+        self.leave(number);
+        self.note(|| format!("client {number} comes back with a new session"));
+        self.callers[number].restart();
+    }
+
+    /// Makes new requests.
+    fn ask(&mut self, number: usize) -> Judged {
+        let (load, clock) = (&self.plan.workload, self.clock());
+        let mut sent = std::mem::take(&mut self.sent);
+        let caller = &mut self.callers[number];
+        if caller.is_connected()
+            && let Some(op) = caller.errand.take()
+        {
+            caller.call(clock, op, &mut sent);
+        }
+        while caller.is_connected() && caller.left > 0 && caller.waiting < load.in_flight {
+            caller.left -= 1;
+            let rng = &mut self.streams.client;
+            if rng.u32(0..1000) < load.reads {
+                let leased = rng.u32(0..1000) < load.leased;
+                let mut query = Vec::new();
+                M::encode_query(&self.workload.query(rng), &mut query);
+                let level = if leased { Level::Lease } else { Level::Linearizable };
+                caller.read(clock, level, query, &mut sent);
+            } else {
+                let op = machine_op::<M>(&self.workload.command(rng));
+                caller.call(clock, Op::Apply(op), &mut sent);
+            }
+        }
+        self.send(number, &mut sent)?;
+        self.sent = sent;
+        Ok(())
+    }
+
+    /// What a client sends leaves for the node that it is connected to.
+    fn send(&mut self, number: usize, sent: &mut Vec<Sent>) -> Judged {
+        for Sent { bytes, new } in sent.drain(..) {
+            let mut again = false;
+            match new {
+                New::Command(command) => {
+                    self.judge(&Event::Requested { command: &command })?;
+                    let retried = self.plan.workload.retried;
+                    if !self.calm && self.streams.client.u32(0..1000) < retried {
+                        self.callers[number].copied.insert(command.cid);
+                        again = true;
+                    }
+                }
+                New::Read { id, leased } => {
+                    if leased {
+                        self.marks.add("lease read");
+                    }
+                    self.judge(&Event::ReadBegins { port: number as u64, id })?;
+                }
+                New::Again => self.marks.add("command asked for again"),
+            }
+            let Wire::Connected { conn, to, life } = self.callers[number].wire else { continue };
+            let port = self.callers[number].port(conn);
+            if again {
+                let places = self.processes.len();
+                let to = self.processes[self.streams.client.usize(0..places)].id;
+                let at = self.now + self.wires.latency(&mut self.streams) * 2;
+                let parcel = Parcel::Ask { port, bytes: bytes.clone() };
+                self.queue.push(at, Happening::Arrives { to, life: 0, parcel });
+            }
+            let at = self.now + self.wires.latency(&mut self.streams);
+            let parcel = Parcel::Ask { port, bytes };
+            self.queue.push(at, Happening::Arrives { to, life, parcel });
+        }
+        Ok(())
+    }
+
+    /// Something arrives at a client.
+    pub(super) fn told(&mut self, number: usize, conn: u64, said: Said) -> Judged {
+        let clock = self.clock();
+        let Some(caller) = self.callers.get_mut(number) else { return Ok(()) };
+        match said {
+            Said::Welcome { to, life, slot_out } => {
+                let waits = matches!(caller.wire, Wire::Connecting { conn: c, .. } if c == conn);
+                if !waits {
+                    return Ok(());
+                }
+                caller.wire = Wire::Connected { conn, to, life };
+                let mut sent = std::mem::take(&mut self.sent);
+                caller.welcomed(clock, slot_out, &mut sent);
+                self.send(number, &mut sent)?;
+                self.sent = sent;
+                self.ask(number)
+            }
+            Said::Closed => {
+                if caller.is_on(conn) {
+                    caller.wire = Wire::None;
+                }
+                Ok(())
+            }
+            Said::Bytes(bytes) => {
+                if !caller.is_on(conn) {
+                    return Ok(());
+                }
+                let Ok(tell) = Tell::take(&bytes) else { return Ok(()) };
+                let born = self.born(number);
+                let settled = self.callers[number].told(&tell, born);
+                let answer = match tell {
+                    Tell::Answer { answer, .. } => self.workload.applied(answer),
+                    Tell::Done { .. }
+                    | Tell::Refused { .. }
+                    | Tell::Expired { .. }
+                    | Tell::ReadRefused { .. }
+                    | Tell::Report { .. }
+                    | Tell::Leader { .. } => None,
+                };
+                self.settled(number, settled, answer)?;
+                if self.plan.workload.think < 1000 { self.ask(number) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// How far the node is that a client is connected to.
+    fn born(&self, number: usize) -> Slot {
+        let Wire::Connected { to, life, .. } = self.callers[number].wire else {
+            return Slot::FIRST;
+        };
+        let place = self.running(to, life);
+        let up = place.and_then(|place| self.processes[place].up.as_ref());
+        up.map_or(Slot::FIRST, |up| up.engine.slot_out())
+    }
+
+    /// Requests that a client need not wait for any more.
+    fn settled(
+        &mut self,
+        number: usize,
+        settled: Vec<(Waiter, Outcome)>,
+        applied: Option<u64>,
+    ) -> Judged {
+        let clock = self.clock();
+        for (waiter, outcome) in settled {
+            let cid = match waiter {
+                Waiter::Command(cid) => cid,
+                Waiter::Read => {
+                    if let (Outcome::Answer(_), Some(applied)) = (&outcome, applied) {
+                        self.judge(&Event::ReadSeen { applied })?;
+                    }
+                    continue;
+                }
+            };
+            let client = self.callers[number].session_of(cid);
+            match outcome {
+                Outcome::Done(reply) => {
+                    if let Some(client) = client {
+                        self.judge(&Event::Answered { client, cid })?;
+                    }
+                    if number >= self.callers.len() - OPERATORS {
+                        self.reconfigured(&reply);
+                    }
+                }
+                Outcome::NotDone(_) => {
+                    let copied = self.callers[number].copied.contains(&cid);
+                    if let Some(client) = client.filter(|_| !copied) {
+                        self.judge(&Event::NotDone { client, cid })?;
+                    }
+                }
+                Outcome::Unknown(cid) => {
+                    self.marks.add("unknown outcome resolved");
+                    self.callers[number].resolve(clock, cid);
+                }
+                Outcome::Expired
+                | Outcome::Answer(_)
+                | Outcome::Report(_)
+                | Outcome::Failed(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn reconfigured(&mut self, reply: &[u8]) {
+        match Reconfigured::from_reply(&reply.into()) {
+            Some(Reconfigured::Effective { epoch, from }) => {
+                self.note(|| format!("epoch {epoch} begins at slot {from}"));
+            }
+            Some(Reconfigured::Refused { .. }) => self.marks.add("reconfiguration refused"),
+            None => {}
+        }
+    }
+
+    /// All clients have been told what they wanted to know.
+    pub(super) fn all_answered(&self) -> bool {
+        self.callers.iter().all(|caller| {
+            caller.left == 0 && caller.calls.idle() && caller.errand.is_none()
+        })
+    }
+
+    /// One more command of some client: what was decided last, nobody may have heard of.
+    pub(super) fn ask_last(&mut self) {
+        self.callers[0].left += 1;
+        let rng = &mut self.streams.client;
+        let op = Op::Apply(machine_op::<M>(&self.workload.command(rng)));
+        self.callers[0].left -= 1;
+        self.callers[0].errand = Some(op);
+    }
+
+    /// A node that may be asked.
+    pub(super) fn some_node(&mut self) -> NodeId {
+        let places = self.processes.len();
+        self.processes[self.streams.operator.usize(0..places)].id
+    }
+}

@@ -1,0 +1,164 @@
+//! No more faults: a core of the nodes is healed, and everything must come to a good end.
+
+use synod::Machine;
+use synod_paxos::{NodeId, Slot};
+
+use super::{Happening, World, micros};
+use crate::{
+    event::{Judged, Violation},
+    ghost::bit,
+    queue::Time,
+};
+
+/// How often it is looked whether all is well.
+const LOOK: Time = 50_000_000;
+
+impl<M: Machine> World<'_, M> {
+    /// The faults end. Some nodes may stay dead, as many as the cluster can do without.
+    pub(super) fn heal(&mut self) -> Judged {
+        self.note(|| "no more faults".into());
+        self.calm = true;
+        self.wires.calm = true;
+        self.wires.rules.clear();
+        self.leave_some_dead();
+        for place in 0..self.processes.len() {
+            let (now, life) = (self.now, self.processes[place].life);
+            let process = &mut self.processes[place];
+            let node = process.id;
+            process.disk.set_space(None);
+            process.disk.set_hung(false);
+            (process.paused, process.last_words) = (now, None);
+            if process.dead.is_some() {
+                continue;
+            }
+            if let Some(up) = &mut process.up
+                && std::mem::take(&mut up.log.stuck)
+            {
+                self.queue.push(now, Happening::SyncEnds { node, life });
+            }
+            self.queue.push(now, Happening::Start { node });
+            self.queue.push(now, Happening::Resumes { node });
+        }
+        self.queue.push(self.now + LOOK, Happening::Look);
+        Ok(())
+    }
+
+    /// Sometimes a node that all others can do without is never healed.
+    fn leave_some_dead(&mut self) {
+        let members = self.ghost.latest().members.clone();
+        let dead = |id: &&NodeId| self.left_dead & bit(**id) != 0;
+        let spare = members.tolerates();
+        let missing = members.acceptors.iter().filter(dead).count();
+        let settled = self.ghost.schedule.len() == 1
+            && !self.callers.iter().any(|caller| caller.errand.is_some())
+            && !self.faults.contains_key("reconfigure");
+        let (rng, places) = (&mut self.streams.process, self.processes.len());
+        if !settled || spare <= missing || members.leaders.len() < 2 || rng.u32(0..3) > 0 {
+            return;
+        }
+        let place = rng.usize(0..places);
+        if self.processes[place].dead.is_none() {
+            self.dies(place, "left dead".into());
+        }
+    }
+
+    /// It is looked whether everything has come to a good end.
+    pub(super) fn look(&mut self) -> Judged {
+        if self.all_answered() {
+            if self.last_asked && self.is_settled() {
+                self.over = true;
+                return self.same_snapshots();
+            }
+            if !self.last_asked {
+                self.last_asked = true;
+                self.ask_last();
+            }
+        }
+        if self.now > micros(self.plan.chaos + self.plan.healing) {
+            return Err(Violation::new("V1", self.unfinished()));
+        }
+        self.queue.push(self.now + LOOK, Happening::Look);
+        Ok(())
+    }
+
+    /// The replicas that should be there, and where they are.
+    fn replicas(&self) -> impl Iterator<Item = (NodeId, Option<Slot>)> {
+        let alive = |id: &&NodeId| self.left_dead & bit(**id) == 0;
+        let replicas = self.ghost.latest().members.replicas.iter().filter(alive);
+        replicas.map(|id| {
+            let up = self.processes.get(id.0 as usize - 1).and_then(|p| p.up.as_ref());
+            (*id, up.map(|up| up.engine.slot_out()))
+        })
+    }
+
+    fn is_settled(&self) -> bool {
+        let next = self.ghost.next();
+        self.replicas().all(|(_, slot_out)| slot_out == Some(next))
+    }
+
+    fn unfinished(&self) -> String {
+        let waiting = self.callers.iter().map(|caller| caller.left + caller.waiting);
+        let replicas: Vec<String> = self
+            .replicas()
+            .map(|(id, slot_out)| match slot_out {
+                Some(slot_out) => format!("{id} at {slot_out}"),
+                None => format!("{id} down"),
+            })
+            .collect();
+        let dead: Vec<String> = self
+            .processes
+            .iter()
+            .filter_map(|process| Some(format!("{}: {}", process.id, process.dead.as_ref()?)))
+            .collect();
+        format!(
+            "{} requests are not answered; chosen is up to {}; replicas {}; dead [{}]; {}",
+            waiting.sum::<u32>(),
+            self.ghost.next(),
+            replicas.join(", "),
+            dead.join("; "),
+            self.ghost.latest(),
+        )
+    }
+
+    /// G9: snapshots of one slot are the same on all nodes.
+    fn same_snapshots(&self) -> Judged {
+        if !self.workload.snapshots_alike() {
+            return Ok(());
+        }
+        let mut states: Vec<(NodeId, Vec<u8>)> = Vec::new();
+        let replicas: Vec<NodeId> = self.replicas().map(|(id, _)| id).collect();
+        for id in replicas {
+            let Some(up) = &self.processes[id.0 as usize - 1].up else { continue };
+            let mut bytes = Vec::new();
+            let written = up.engine.machine().snapshot()(&mut bytes);
+            if let Err(error) = written {
+                return Err(Violation::new("G9", format!("{id} cannot write its state: {error}")));
+            }
+            states.push((id, bytes));
+        }
+        if let Some((first, rest)) = states.split_first()
+            && let Some((other, _)) = rest.iter().find(|(_, bytes)| *bytes != first.1)
+        {
+            let what = format!(
+                "the snapshots of {} and {other} differ, at slot {}",
+                first.0,
+                self.ghost.next()
+            );
+            return Err(Violation::new("G9", what));
+        }
+        Ok(())
+    }
+
+    /// Counts slots in which several ballots met.
+    pub(super) fn count_ballots(&mut self) {
+        for slot in (1..self.ghost.end().0).map(Slot) {
+            let ballots = self.ghost.ballots(slot);
+            if ballots.len() > 1 {
+                self.marks.add("slot with several ballots");
+                if ballots.iter().any(|other| other.decree != ballots[0].decree) {
+                    self.marks.add("slot with several decrees");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! One process: a node's engine with all that its host has to give.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use synod::{
+    Machine, StopReason,
+    engine::{Archive, Boot, Engine, Finished, Found, Host, Job, Metrics, Port},
+    error::StartError,
+    protocol::Tell,
+    transport::handshake::{Answer, Hello},
+};
+use synod_paxos::{Message, NodeId, Record, Setup};
+use synod_storage::{Identity, Options, SimDisk, Snapshots, Store, Want};
+
+use super::log::Log;
+use crate::{plan::Left, queue::Time};
+
+/// What arrives at a process from outside of its machine.
+#[derive(Clone)]
+pub(crate) enum Parcel {
+    Message { from: NodeId, incarnation: u32, sequence: u64, message: Letter },
+    /// Another node dials; the number tells the answer where it belongs.
+    /// Another life of it will not be answered.
+    Hello { from: NodeId, life: u64, dial: u64, hello: Box<Hello> },
+    /// The answer of this life of a node.
+    Answer { from: NodeId, life: u64, dial: u64, answer: Box<Answer> },
+    /// The connection with a node has broken.
+    Closed(NodeId),
+    /// A client connects.
+    Connect { client: usize, conn: u64 },
+    /// A client asks.
+    Ask { port: Port, bytes: Vec<u8> },
+    /// A client is gone.
+    Gone { port: Port, session: Option<synod_paxos::ClientId> },
+}
+
+/// A message, or its bytes.
+#[derive(Clone)]
+pub(crate) enum Letter {
+    Plain(Message),
+    Bytes(Vec<u8>),
+}
+
+/// What a process has to look at.
+pub(crate) enum Input<M> {
+    Parcel(Parcel),
+    Synced(u64),
+    DiskFull(bool),
+    Finished(Finished<M>),
+    HandOver,
+}
+
+/// What leaves a process.
+pub(crate) enum Output {
+    Message(NodeId, Message),
+    Answer { to: NodeId, life: u64, dial: u64, answer: Box<Answer> },
+    Tell(Port, Vec<u8>),
+    Welcome { client: usize, conn: u64 },
+}
+
+/// The connection to another node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Line {
+    Idle,
+    /// Waits for an answer until then.
+    Dialing { dial: u64, until: Time },
+    /// With this life of it.
+    Connected { life: u64 },
+}
+
+/// What a process's engine has asked for.
+pub(crate) struct Io<M> {
+    pub(crate) outputs: Vec<Output>,
+    /// Appended since that was looked at last.
+    pub(crate) appended: Vec<Record>,
+    pub(crate) jobs: Vec<Job<M>>,
+    pub(crate) stop: Option<StopReason>,
+    metrics: Metrics,
+}
+
+impl<M> Host<M> for Io<M> {
+    fn send(&mut self, to: NodeId, message: &Message) {
+        self.outputs.push(Output::Message(to, message.clone()));
+    }
+
+    fn append(&mut self, record: Record) {
+        self.appended.push(record);
+    }
+
+    fn tell(&mut self, port: Port, tell: &Tell<'_>) {
+        let mut bytes = Vec::new();
+        tell.put(&mut bytes);
+        self.outputs.push(Output::Tell(port, bytes));
+    }
+
+    fn start(&mut self, job: Job<M>) {
+        self.jobs.push(job);
+    }
+
+    fn stop(&mut self, reason: StopReason) {
+        self.stop.get_or_insert(reason);
+    }
+
+    fn metrics(&mut self) -> &mut Metrics {
+        &mut self.metrics
+    }
+}
+
+/// A process that runs.
+pub(crate) struct Up<M: Machine> {
+    pub(crate) engine: Engine<M>,
+    pub(crate) io: Io<M>,
+    pub(crate) log: Log,
+    /// Records that nobody waits for: they go with what comes next.
+    pub(crate) batch: Vec<Record>,
+    pub(crate) archive: Archive<SimDisk>,
+    pub(crate) snapshots: Snapshots<SimDisk>,
+    pub(crate) jobs: VecDeque<Job<M>>,
+    pub(crate) working: bool,
+    pub(crate) identity: Identity,
+    pub(crate) inbox: VecDeque<Input<M>>,
+    /// When the next turn is.
+    pub(crate) turn_at: Option<Time>,
+    /// When it is looked at the time next.
+    pub(crate) tick_at: Option<Time>,
+    pub(crate) lines: BTreeMap<NodeId, Line>,
+    started: Time,
+    /// How far the clock has leapt ahead.
+    pub(crate) leapt: u64,
+}
+
+/// A node's machine: its disk outlives its processes.
+pub(crate) struct Process<M: Machine> {
+    pub(crate) id: NodeId,
+    pub(crate) disk: SimDisk,
+    pub(crate) up: Option<Up<M>>,
+    /// Counts the processes of the whole run.
+    pub(crate) life: u64,
+    /// The rate of its clock in millionths of the true one.
+    pub(crate) rate: u64,
+    pub(crate) paused: Time,
+    /// The length of its turns, until when.
+    pub(crate) sluggish: (Time, Time),
+    /// By how much syncs take longer, until when.
+    pub(crate) slow: (Time, Time),
+    /// It will not come back, and why.
+    pub(crate) dead: Option<String>,
+    /// Its disk crashes in one of its calls: what is left then, and for how long it is down.
+    pub(crate) armed: Option<(Left, Time)>,
+    /// Its disk fails in one of its calls: for how long it is down then.
+    pub(crate) failing: Option<Time>,
+    /// It crashes when it has sent a message of this kind.
+    pub(crate) last_words: Option<(String, Time)>,
+    /// Somebody has changed what is on its disk.
+    pub(crate) tampered: bool,
+    /// A copy of its disk, and when it was made.
+    pub(crate) copy: Option<(Time, SimDisk)>,
+}
+
+/// What a life begins with, besides the disk.
+pub(crate) struct Birth<M> {
+    pub(crate) cluster: u64,
+    pub(crate) setup: Setup,
+    pub(crate) fresh: u64,
+    pub(crate) machine: M,
+    pub(crate) segment_bytes: u64,
+    pub(crate) snapshot_every: u64,
+}
+
+const PPM: u64 = 1_000_000;
+
+impl<M: Machine> Process<M> {
+    pub(crate) fn new(id: NodeId, rate: u64) -> Self {
+        Self {
+            id,
+            disk: SimDisk::new(),
+            up: None,
+            life: 0,
+            rate,
+            paused: 0,
+            sluggish: (0, 0),
+            slow: (0, 0),
+            dead: None,
+            armed: None,
+            failing: None,
+            last_words: None,
+            tampered: false,
+            copy: None,
+        }
+    }
+
+    /// Starts it on what is on its disk, as a node is started in production.
+    pub(crate) fn start(&mut self, now: Time, birth: Birth<M>) -> Result<Started, StartError> {
+        let Birth { cluster, setup, fresh, machine, segment_bytes, snapshot_every } = birth;
+        let want = Want { cluster, node: self.id };
+        let options = Options { segment_bytes, ..Options::default() };
+        let mut store = Store::open(self.disk.clone(), want, fresh, options)?;
+        let identity = store.identity();
+        let Found { machine, head, snapshot_bytes, records } = Found::read(&mut store, machine)?;
+        let snapshots = store.snapshots();
+        let given_up = Arc::new(AtomicBool::new(false));
+        let archive = Archive::new(snapshots.clone(), given_up);
+        let mut io = Io {
+            outputs: Vec::new(),
+            appended: Vec::new(),
+            jobs: Vec::new(),
+            stop: None,
+            metrics: Metrics::default(),
+        };
+        let lost = records.iter().flatten().filter(|r| matches!(r, Record::Lost { .. })).count();
+        let saved = snapshots.newest().ok().flatten().map(|info| info.slot);
+        let boot = Boot {
+            setup,
+            birth: identity.birth,
+            address: address(self.id),
+            sequence: store.sequence(),
+            machine,
+            head,
+            records,
+            snapshot_bytes,
+            snapshot_every,
+        };
+        let before = store.sequence();
+        let mut engine = Engine::start(boot, &mut io)?;
+        store.append(&io.appended);
+        store.sync()?;
+        let on_disk = engine.appended();
+        engine.synced(Duration::ZERO, on_disk);
+        let first = std::mem::take(&mut io.appended);
+        self.up = Some(Up {
+            engine,
+            io,
+            log: Log::new(store, on_disk),
+            batch: Vec::new(),
+            archive,
+            snapshots,
+            jobs: VecDeque::new(),
+            working: false,
+            identity,
+            inbox: VecDeque::new(),
+            turn_at: None,
+            tick_at: None,
+            lines: BTreeMap::new(),
+            started: now,
+            leapt: 0,
+        });
+        Ok(Started { before, first, saved, lost })
+    }
+
+    /// What its clock says at this time.
+    pub(crate) fn clock(&self, now: Time) -> Duration {
+        let Some(up) = &self.up else { return Duration::ZERO };
+        let passed = u128::from(now - up.started) * u128::from(self.rate) / u128::from(PPM);
+        Duration::from_nanos(u64::try_from(passed).unwrap_or(u64::MAX) + up.leapt)
+    }
+
+    /// When its clock will say so.
+    pub(crate) fn when(&self, clock: Duration) -> Time {
+        let Some(up) = &self.up else { return 0 };
+        let nanos = u64::try_from(clock.as_nanos()).unwrap_or(u64::MAX).saturating_sub(up.leapt);
+        let passed = (u128::from(nanos) * u128::from(PPM)).div_ceil(u128::from(self.rate));
+        up.started.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
+    }
+}
+
+/// What a node found when it started.
+pub(crate) struct Started {
+    /// How many records of earlier lives are on disk.
+    pub(crate) before: u64,
+    /// The first records of this life, on disk as well.
+    pub(crate) first: Vec<Record>,
+    pub(crate) saved: Option<synod_paxos::Slot>,
+    /// Pvalues that the disk has lost.
+    pub(crate) lost: usize,
+}
+
+/// Where a node is.
+pub(crate) fn address(id: NodeId) -> String {
+    format!("node-{}:1", id.0)
+}

@@ -1,0 +1,379 @@
+//! The turns of a process: it looks at all that has arrived, then lets out what may leave.
+
+use synod::{
+    Machine,
+    engine::Port,
+    error::StopReason,
+    protocol::{Ask, Tell},
+};
+use synod_paxos::{Message, NodeId, Slot, wire};
+
+use super::{
+    Happening, Said, World, micros,
+    caller::Caller,
+    process::{Input, Letter, Line, Output, Parcel},
+};
+use crate::{
+    event::{Event, Judged, Outcome, Violation},
+    ghost::bit,
+};
+
+impl<M: Machine> World<'_, M> {
+    /// Something arrives at a machine. If nobody listens there, whoever has sent it finds out.
+    pub(super) fn arrives(&mut self, to: NodeId, life: u64, parcel: Parcel) -> Judged {
+        match self.running(to, life) {
+            Some(place) => self.input(place, Input::Parcel(parcel)),
+            None => {
+                self.bounces(to, &parcel);
+                Ok(())
+            }
+        }
+    }
+
+    fn bounces(&mut self, to: NodeId, parcel: &Parcel) {
+        match parcel {
+            Parcel::Message { from, .. } | Parcel::Hello { from, .. } => {
+                let at = self.now + self.wires.latency(&mut self.streams);
+                let life = self.process(*from).map_or(0, |process| process.life);
+                let parcel = Parcel::Closed(to);
+                self.queue.push(at, Happening::Arrives { to: *from, life, parcel });
+            }
+            Parcel::Ask { port, .. } => self.closed_for(*port),
+            Parcel::Answer { .. }
+            | Parcel::Closed(_)
+            | Parcel::Connect { .. }
+            | Parcel::Gone { .. } => {}
+        }
+    }
+
+    pub(super) fn closed_for(&mut self, port: Port) {
+        let (client, conn) = Caller::client_of(port);
+        let at = self.now + self.wires.latency(&mut self.streams);
+        self.queue.push(at, Happening::Told { client, conn, said: Said::Closed });
+    }
+
+    /// Puts something before a process, which looks at it in its next turn.
+    pub(super) fn input(&mut self, place: usize, input: Input<M>) -> Judged {
+        let now = self.now;
+        let process = &mut self.processes[place];
+        let Some(up) = &mut process.up else { return Ok(()) };
+        up.inbox.push_back(input);
+        if process.paused > now || up.turn_at.is_some() {
+            return Ok(());
+        }
+        let turn = if process.sluggish.1 > now && !self.calm {
+            process.sluggish.0
+        } else {
+            micros(self.plan.cluster.turn)
+        };
+        if turn == 0 {
+            return self.turn(place);
+        }
+        up.turn_at = Some(now + turn);
+        let (node, life) = (process.id, process.life);
+        self.queue.push(now + turn, Happening::Turn { node, life });
+        Ok(())
+    }
+
+    pub(super) fn turn_of(&mut self, node: NodeId, life: u64) -> Judged {
+        match self.running(node, life) {
+            Some(place) => self.turn(place),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn tick(&mut self, node: NodeId, life: u64) -> Judged {
+        let Some(place) = self.running(node, life) else { return Ok(()) };
+        let now = self.now;
+        match &mut self.processes[place].up {
+            Some(up) if up.tick_at == Some(now) => {
+                up.tick_at = None;
+                self.turn(place)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// One turn.
+    pub(super) fn turn(&mut self, place: usize) -> Judged {
+        let now = self.now;
+        let process = &mut self.processes[place];
+        let clock = process.clock(now);
+        let Some(up) = process.up.as_mut().filter(|_| process.paused <= now) else {
+            return Ok(());
+        };
+        up.turn_at = None;
+        let (before, led) = (up.engine.slot_out(), up.engine.leads());
+        while let Some(input) = up.inbox.pop_front() {
+            up.takes(clock, input);
+        }
+        let ticked = clock >= up.engine.deadline();
+        if ticked {
+            up.engine.tick(clock, &mut up.io);
+        }
+        up.engine.flush(clock, &mut up.io);
+        let leads = up.engine.leads();
+        if led != leads {
+            self.marks.add(if leads { "elected" } else { "preempted" });
+        }
+        self.performed(place, before)?;
+        self.lets_out(place, ticked)
+    }
+
+    /// Carries out what a process has asked for.
+    fn lets_out(&mut self, place: usize, ticked: bool) -> Judged {
+        let process = &mut self.processes[place];
+        let (node, life) = (process.id, process.life);
+        let Some(up) = &mut process.up else { return Ok(()) };
+        let ballot = up.engine.acceptor().ballot_num();
+        for record in up.io.appended.drain(..) {
+            self.ghost.append(node, record.clone());
+            up.batch.push(record);
+        }
+        let jobs: Vec<_> = up.io.jobs.drain(..).collect();
+        let stop = up.io.stop.take();
+        let slot_out = up.engine.slot_out();
+        let mut outputs = std::mem::take(&mut up.io.outputs);
+        self.properties.judge(&Event::Holds { node, ballot }, &mut self.ghost)?;
+        for output in outputs.drain(..) {
+            self.leaves(place, slot_out, output)?;
+            if self.processes[place].life != life || self.processes[place].up.is_none() {
+                return Ok(()); // These were its last words.
+            }
+        }
+        if let Some(up) = &mut self.processes[place].up {
+            up.io.outputs = outputs;
+        }
+        if let Some(reason) = stop {
+            return self.stopped(place, &reason);
+        }
+        for job in jobs {
+            self.begin_work(place, job);
+        }
+        self.log(place, ticked);
+        if ticked {
+            self.look_after_lines(place)?;
+        }
+        self.tick_later(place);
+        Ok(())
+    }
+
+    /// What has to be written is handed to the log, if somebody waits for it, or now and then.
+    fn log(&mut self, place: usize, ticked: bool) {
+        let process = &mut self.processes[place];
+        let Some(up) = &mut process.up else { return };
+        let wanted = up.engine.waits_for_disk() || ticked;
+        if wanted && !up.batch.is_empty() && up.log.append(&mut up.batch) {
+            self.sync_later(place);
+        }
+    }
+
+    fn tick_later(&mut self, place: usize) {
+        let now = self.now;
+        let process = &self.processes[place];
+        let Some(up) = &process.up else { return };
+        let at = process.when(up.engine.deadline()).max(now + 1);
+        if up.tick_at.is_some_and(|tick_at| tick_at <= at && tick_at > now) {
+            return;
+        }
+        let (node, life) = (process.id, process.life);
+        if let Some(up) = &mut self.processes[place].up {
+            up.tick_at = Some(at);
+        }
+        self.queue.push(at, Happening::Tick { node, life });
+    }
+
+    fn leaves(&mut self, place: usize, slot_out: Slot, output: Output) -> Judged {
+        let node = self.processes[place].id;
+        match output {
+            Output::Message(to, message) => self.transmit(place, slot_out, to, message),
+            Output::Answer { to, life, dial, answer } => {
+                let own = self.processes[place].life;
+                let parcel = Parcel::Answer { from: node, life: own, dial, answer };
+                self.carry(node, to, "answer", life, parcel);
+                Ok(())
+            }
+            Output::Welcome { client, conn } => {
+                let life = self.processes[place].life;
+                let said = Said::Welcome { to: node, life, slot_out };
+                let at = self.now + self.wires.latency(&mut self.streams);
+                self.queue.push(at, Happening::Told { client, conn, said });
+                Ok(())
+            }
+            Output::Tell(port, bytes) => self.tells(node, slot_out, port, bytes),
+        }
+    }
+
+    /// A message leaves a process; it may be the last one.
+    pub(super) fn transmit(&mut self, place: usize, slot_out: Slot, to: NodeId, message: Message) -> Judged {
+        let process = &self.processes[place];
+        let (from, kind) = (process.id, message.kind());
+        let Some(up) = &process.up else { return Ok(()) };
+        let (incarnation, sequence) = (up.engine.incarnation(), up.engine.sequence());
+        let line = up.lines.get(&to).copied();
+        self.trace.mix(self.now, u64::from(from.0) << 32 | u64::from(to.0) << 16 | fold(&message));
+        self.trace.note(self.now, || format!("{from} -> {to} {message}"));
+        if kind == "granted" {
+            self.marks.add("lease granted");
+        }
+        let event = Event::Sent { from, incarnation, message: &message, slot_out };
+        self.judge(&event)?;
+        let Some(Line::Connected { life }) = line else { return Ok(()) };
+        let letter = if self.plan.cluster.wire {
+            let mut bytes = Vec::new();
+            wire::encode_message(&message, &mut bytes);
+            Letter::Bytes(bytes)
+        } else {
+            Letter::Plain(message)
+        };
+        let parcel = Parcel::Message { from, incarnation, sequence, message: letter };
+        self.carry(from, to, kind, life, parcel);
+        let last = &mut self.processes[place].last_words;
+        if let Some((_, down)) = last.take_if(|(last, _)| last == kind) {
+            let left = crate::plan::Left::Sectors;
+            return self.crash(place, left, down);
+        }
+        Ok(())
+    }
+
+    /// Gives something to the network.
+    pub(super) fn carry(&mut self, from: NodeId, to: NodeId, kind: &str, life: u64, what: Parcel) {
+        let streams = &mut self.streams;
+        let Some(at) = self.wires.arrival(self.now, (from, to), kind, streams) else { return };
+        if matches!(what, Parcel::Message { .. })
+            && let Some(again) = self.wires.second(at, streams)
+        {
+            // It may find another life of the receiver, as if it had waited somewhere.
+            let parcel = what.clone();
+            self.queue.push(again, Happening::Arrives { to, life: 0, parcel });
+        }
+        self.queue.push(at, Happening::Arrives { to, life, parcel: what });
+    }
+
+    /// A process tells a client something.
+    fn tells(&mut self, node: NodeId, slot_out: Slot, port: Port, bytes: Vec<u8>) -> Judged {
+        let (number, conn) = Caller::client_of(port);
+        let Some(caller) = self.callers.get(number) else { return Ok(()) };
+        let current = caller.is_on(conn);
+        let tell = Tell::take(&bytes);
+        let tell = tell.map_err(|error| Violation::new("C2", format!("{node} says {error}")))?;
+        self.trace.mix(self.now, u64::from(node.0) << 48 | port.0);
+        self.trace.note(self.now, || format!("{node} -> client {number}.{conn} {tell:?}"));
+        match tell {
+            Tell::Done { cid, reply } => {
+                let outcome = Outcome::Done(reply);
+                if let Some(client) = caller.session_of(cid).filter(|_| current) {
+                    self.judge(&Event::Answers { node, client, cid, outcome, slot_out })?;
+                }
+            }
+            Tell::Expired { cid } => {
+                self.marks.add("session expired");
+                let outcome = Outcome::Expired;
+                if let Some(client) = caller.session_of(cid).filter(|_| current) {
+                    self.judge(&Event::Answers { node, client, cid, outcome, slot_out })?;
+                }
+            }
+            Tell::Answer { id, answer } => {
+                self.marks.add("read answered");
+                let applied = self.workload.applied(answer);
+                let port = number as u64;
+                let event = Event::ReadAnswered { node, port, id, applied, slot_out };
+                self.judge(&event)?;
+            }
+            Tell::Refused { .. }
+            | Tell::ReadRefused { .. }
+            | Tell::Report { .. }
+            | Tell::Leader { .. } => {}
+        }
+        let said = Said::Bytes(bytes);
+        let at = self.now + self.wires.latency(&mut self.streams);
+        self.queue.push(at, Happening::Told { client: number, conn, said });
+        Ok(())
+    }
+
+    /// A process stops by itself. That is right only where somebody has done something to its
+    /// disk, or its disk has failed.
+    fn stopped(&mut self, place: usize, reason: &StopReason) -> Judged {
+        let process = &self.processes[place];
+        let (node, tampered) = (process.id, process.tampered);
+        self.note(|| format!("{node} stops: {reason}"));
+        match reason {
+            StopReason::Refused { .. } | StopReason::Wiped { .. } if tampered => {
+                self.marks.add("tampered node refused");
+                self.dies(place, reason.to_string());
+                Ok(())
+            }
+            _ => Err(Violation::new("M4", format!("node {node} stops: {reason}"))),
+        }
+    }
+
+    /// A node has stopped and does not come back.
+    pub(super) fn dies(&mut self, place: usize, why: String) {
+        self.ends(place);
+        self.processes[place].dead = Some(why);
+        self.left_dead |= bit(self.processes[place].id);
+    }
+}
+
+impl<M: Machine> super::process::Up<M> {
+    /// Looks at one thing.
+    fn takes(&mut self, clock: std::time::Duration, input: Input<M>) {
+        match input {
+            Input::Synced(count) => self.engine.synced(clock, count),
+            Input::DiskFull(full) => self.engine.disk_full(full),
+            Input::Finished(finished) => self.engine.finished(clock, finished, &mut self.io),
+            Input::HandOver => drop(self.engine.hand_over(None)),
+            Input::Parcel(parcel) => self.receives(clock, parcel),
+        }
+    }
+
+    fn receives(&mut self, clock: std::time::Duration, parcel: Parcel) {
+        match parcel {
+            Parcel::Message { from, incarnation, sequence, message } => {
+                if !self.engine.still(from, incarnation, sequence) {
+                    return;
+                }
+                let message = match message {
+                    Letter::Plain(message) => message,
+                    Letter::Bytes(bytes) => match wire::decode_message(&bytes) {
+                        Ok(message) => message,
+                        Err(error) => panic!("what was sent cannot be read: {error}"),
+                    },
+                };
+                self.engine.message(clock, from, message);
+            }
+            Parcel::Hello { from, life, dial, hello } => self.greeted((from, life), dial, &hello),
+            Parcel::Answer { from, life, dial, answer } => {
+                self.answered((from, life), dial, &answer);
+            }
+            Parcel::Closed(peer) => {
+                self.lines.insert(peer, Line::Idle);
+                self.engine.lost(clock, peer);
+            }
+            Parcel::Connect { client, conn } => {
+                self.io.outputs.push(Output::Welcome { client, conn });
+            }
+            Parcel::Gone { port, session } => {
+                if let Some(session) = session {
+                    self.engine.unbind(session, port);
+                }
+            }
+            Parcel::Ask { port, bytes } => match Ask::take(&bytes) {
+                Ok(Ask::Command(command)) => self.engine.command(port, command, &mut self.io),
+                Ok(Ask::Read { id, level, query }) => {
+                    self.engine.read(clock, port, id, level, query, &mut self.io);
+                }
+                Ok(Ask::Manage { .. }) => {}
+                Err(error) => panic!("what a client asks cannot be read: {error}"),
+            },
+        }
+    }
+}
+
+/// What a message is, in a few bits.
+fn fold(message: &Message) -> u64 {
+    let kind = message.kind().bytes().fold(0_u64, |sum, byte| sum * 31 + u64::from(byte));
+    let slot = message.slot().map_or(0, |slot| slot.0);
+    let round = message.ballot().map_or(0, |ballot| ballot.round);
+    kind << 24 ^ slot << 40 ^ round << 52
+}
