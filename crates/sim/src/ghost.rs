@@ -4,12 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use synod::{
-    Machine,
-    engine::digest,
-};
+use synod::{Machine, engine::digest};
 use synod_paxos::{
     Ballot, ClientId, Command, Config, Decree, Members, Message, NodeId, Op, Payload, Record, Slot,
+    session::IN_FLIGHT_MAX,
 };
 
 use crate::event::Event;
@@ -50,6 +48,8 @@ pub(crate) struct Report {
 #[derive(Clone, Debug)]
 struct Session {
     used: Slot,
+    /// Every command below has been answered: it is not performed any more.
+    acked: u64,
     performed: BTreeSet<u64>,
 }
 
@@ -74,6 +74,9 @@ pub(crate) struct Ghost {
     sessions_max: usize,
     slots: Vec<Vec<Proposed>>,
     pub(crate) reports: BTreeMap<Ballot, Vec<Report>>,
+    /// Ballots that the acceptor beside their leader has adopted. What it reports to that leader
+    /// does not leave the node.
+    pub(crate) adopted_beside: BTreeSet<Ballot>,
     /// First slot and configuration, from the beginning.
     pub(crate) schedule: Vec<(Slot, Config)>,
     /// The state before each slot, up to the first that is not chosen.
@@ -100,6 +103,7 @@ impl Ghost {
             sessions_max,
             slots: Vec::new(),
             reports: BTreeMap::new(),
+            adopted_beside: BTreeSet::new(),
             schedule: vec![(Slot::FIRST, Config { epoch: 0, members })],
             points: vec![Point { digest: 0, applied: 0 }],
             sessions: BTreeMap::new(),
@@ -207,6 +211,9 @@ impl Ghost {
                 }
                 self.choose(pvalue.slot, machine);
             }
+            Event::Durable { node, record: Record::Adopted(ballot) } if ballot.leader == *node => {
+                self.adopted_beside.insert(*ballot);
+            }
             Event::Saved { node, slot } => {
                 let saved = self.saved.entry(*node).or_insert(*slot);
                 *saved = (*saved).max(*slot);
@@ -281,11 +288,14 @@ impl Ghost {
             if self.sessions.len() >= self.sessions_max {
                 self.evict();
             }
-            self.sessions.insert(client, Session { used: slot, performed: BTreeSet::new() });
+            let new = Session { used: slot, acked: 1, performed: BTreeSet::new() };
+            self.sessions.insert(client, new);
         }
         let Some(session) = self.sessions.get_mut(&client) else { return };
         session.used = slot;
-        if !session.performed.insert(cid) {
+        session.acked = session.acked.max(command.acked);
+        let in_reach = (session.acked..session.acked + IN_FLIGHT_MAX).contains(&cid);
+        if !in_reach || !session.performed.insert(cid) {
             return;
         }
         let reply = match &command.op {

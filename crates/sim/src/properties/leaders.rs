@@ -6,7 +6,7 @@ use synod_paxos::{Ballot, Config, Decree, Message, NodeId, PValue, Record, Slot}
 
 use crate::{
     event::{Event, Judged, hold},
-    ghost::{Ghost, Report},
+    ghost::{Ghost, Report, bit},
 };
 
 #[derive(Default)]
@@ -94,6 +94,9 @@ fn permitted(pvalue: &PValue, config: &Config, ghost: &Ghost) -> bool {
         .acceptors
         .iter()
         .filter_map(|acceptor| {
+            if *acceptor == ballot.leader {
+                return latest_beside(*slot, *ballot, ghost);
+            }
             let report = reports.iter().find(|r| r.from == *acceptor && covers(r, *slot))?;
             let below = |(s, b): &&(Slot, Ballot)| s == slot && b < ballot;
             Some(report.accepted.iter().find(below).map(|(_, b)| *b))
@@ -106,6 +109,14 @@ fn permitted(pvalue: &PValue, config: &Config, ghost: &Ghost) -> bool {
         let decreed = highest.is_none_or(|highest| is_decree(ghost, *slot, highest, decree));
         decreed && up_to(highest) >= quorum
     })
+}
+
+/// What the acceptor beside the leader has reported, if it has: by what is on its disk.
+fn latest_beside(slot: Slot, ballot: Ballot, ghost: &Ghost) -> Option<Option<Ballot>> {
+    let own = bit(ballot.leader);
+    let below = ghost.ballots(slot).iter().filter(|p| p.ballot < ballot && p.accepted & own != 0);
+    let latest = below.map(|proposed| proposed.ballot).max();
+    ghost.adopted_beside.contains(&ballot).then_some(latest)
 }
 
 fn covers(report: &Report, slot: Slot) -> bool {

@@ -49,6 +49,8 @@ pub(crate) struct Caller {
     /// It has a session that a node has given a birthday.
     named: bool,
     pub(crate) wire: Wire,
+    /// When the node that it is connected to was of use last.
+    pub(crate) heard: Time,
     /// Requests that it has not made.
     pub(crate) left: u32,
     /// Requests on their way.
@@ -78,6 +80,7 @@ impl Caller {
             calls: Calls::new(ClientId { born: Slot(0), number: 0 }, patience),
             named: false,
             wire: Wire::None,
+            heard: 0,
             left,
             waiting: 0,
             copied: BTreeSet::new(),

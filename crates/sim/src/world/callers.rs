@@ -64,14 +64,11 @@ impl<M: Machine> World<'_, M> {
     /// Connects to some node, if it is not connected, or has waited for too long.
     fn connect(&mut self, number: usize) {
         let caller = &mut self.callers[number];
-        let patience = Duration::from_micros(self.plan.workload.patience) * 3;
+        let patience = micros(self.plan.workload.patience) * 3;
         let waits = match caller.wire {
             Wire::None => false,
             Wire::Connecting { until, .. } => until > self.now,
-            Wire::Connected { .. } => {
-                let oldest = caller.calls.oldest().unwrap_or(Duration::MAX);
-                oldest >= Duration::from_nanos(self.now).saturating_sub(patience)
-            }
+            Wire::Connected { .. } => caller.calls.idle() || caller.heard + patience > self.now,
         };
         if waits {
             return;
@@ -185,6 +182,7 @@ impl<M: Machine> World<'_, M> {
                     return Ok(());
                 }
                 caller.wire = Wire::Connected { conn, to, life };
+                caller.heard = self.now;
                 let mut sent = std::mem::take(&mut self.sent);
                 caller.welcomed(clock, slot_out, &mut sent);
                 self.send(number, &mut sent)?;
@@ -204,6 +202,9 @@ impl<M: Machine> World<'_, M> {
                 let Ok(tell) = Tell::take(&bytes) else { return Ok(()) };
                 let born = self.born(number);
                 let settled = self.callers[number].told(&tell, born);
+                if !settled.is_empty() {
+                    self.callers[number].heard = self.now;
+                }
                 let answer = match tell {
                     Tell::Answer { answer, .. } => self.workload.applied(answer),
                     Tell::Done { .. }

@@ -133,11 +133,8 @@ impl<M: Machine> World<'_, M> {
         if let Some((left, down)) = process.armed.take() {
             self.marks.add("crashed in recovery");
             self.trace.note(self.now, || format!("{node} crashes while it starts: {text}"));
-            let unsynced = self.unsynced(place, left);
-            if let Some(unsynced) = unsynced {
-                self.processes[place].disk.power_cut(unsynced);
-            }
-            self.queue.push(self.now + down, Happening::Start { node });
+            self.after_crash(place, left);
+            self.queue.push(self.now + down.max(1), Happening::Start { node });
             return Ok(());
         }
         self.trace.note(self.now, || format!("{node} does not start: {text}"));
@@ -173,22 +170,18 @@ impl<M: Machine> World<'_, M> {
             let lines: Vec<NodeId> = up.lines.keys().copied().collect();
             self.ended(place, notices, lines);
         }
-        match self.unsynced(place, left) {
-            Some(unsynced) => disk.power_cut(unsynced),
-            None => disk.kill(),
-        }
+        self.after_crash(place, left);
         self.queue.push(self.now + down.max(1), Happening::Start { node });
         Ok(())
     }
 
     /// A process ends and nothing else happens.
     pub(super) fn ends(&mut self, place: usize) {
-        let disk = self.processes[place].disk.clone();
         if let Some(up) = self.processes[place].up.take() {
             let lines: Vec<NodeId> = up.lines.keys().copied().collect();
             self.ended(place, true, lines);
         }
-        disk.kill();
+        self.after_crash(place, Left::Process);
     }
 
     /// Others notice that a process has ended, if its machine has not.
@@ -206,6 +199,9 @@ impl<M: Machine> World<'_, M> {
 
     /// `one` learns that its connection with `other` has broken.
     pub(super) fn breaks(&mut self, one: NodeId, other: NodeId) {
+        if one == other {
+            return;
+        }
         let at = self.now + self.wires.latency(&mut self.streams);
         let life = self.process(one).map_or(0, |process| process.life);
         let parcel = Parcel::Closed(other);
@@ -213,6 +209,17 @@ impl<M: Machine> World<'_, M> {
         if let Some(up) = self.process(one).and_then(|process| process.up.as_mut()) {
             up.lines.insert(other, Line::Idle);
         }
+    }
+
+    /// The disk as the next process finds it. What was planned for this one does not happen to it.
+    fn after_crash(&mut self, place: usize, left: Left) {
+        let unsynced = self.unsynced(place, left);
+        let process = &mut self.processes[place];
+        process.disk = match unsynced {
+            Some(unsynced) => process.disk.image(unsynced),
+            None => process.disk.fork(),
+        };
+        (process.armed, process.failing) = (None, None);
     }
 
     fn unsynced(&mut self, place: usize, left: Left) -> Option<Unsynced> {

@@ -90,10 +90,9 @@ impl<M: Machine> Up<M> {
     /// A node that was dialed has answered.
     pub(super) fn answered(&mut self, from: (NodeId, u64), dial: u64, answer: &Answer) {
         let (from, life) = from;
-        let line = self.lines.entry(from).or_insert(Line::Idle);
-        match line {
-            Line::Dialing { dial: current, .. } if *current == dial => {}
-            Line::Dialing { .. } | Line::Idle | Line::Connected { .. } => return,
+        let Some(line) = self.lines.get_mut(&from) else { return };
+        if !matches!(line, Line::Dialing { dial: current, .. } if *current == dial) {
+            return;
         }
         match answer {
             Answer::Welcome(welcome) => {

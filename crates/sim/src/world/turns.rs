@@ -372,7 +372,7 @@ impl<M: Machine> super::process::Up<M> {
 
 /// What a message is, in a few bits.
 fn fold(message: &Message) -> u64 {
-    let kind = message.kind().bytes().fold(0_u64, |sum, byte| sum * 31 + u64::from(byte));
+    let kind = message.kind().bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
     let slot = message.slot().map_or(0, |slot| slot.0);
     let round = message.ballot().map_or(0, |ballot| ballot.round);
     kind << 24 ^ slot << 40 ^ round << 52
