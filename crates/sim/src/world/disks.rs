@@ -296,6 +296,15 @@ impl<M: Machine> World<'_, M> {
 
     fn worked(&mut self, place: usize, finished: Finished<M>) -> Judged {
         let node = self.processes[place].id;
+        self.trace.note(self.now, || match &finished {
+            Finished::Saved { slot: Ok(slot), .. } => format!("{node} has a snapshot below {slot}"),
+            Finished::Saved { slot: Err(error), .. } => format!("{node} has no snapshot: {error}"),
+            Finished::Served(true) => format!("{node} has sent a part of its snapshot"),
+            Finished::Served(false) => format!("{node} has no snapshot to send"),
+            Finished::Kept => format!("{node} has kept a part"),
+            Finished::Restored(_) => format!("{node} has another's snapshot"),
+            Finished::NotRestored(error) => format!("{node} cannot take a snapshot over: {error}"),
+        });
         let saved = match &finished {
             Finished::Saved { slot: Ok(slot), .. } => {
                 self.marks.add("snapshot saved");

@@ -57,6 +57,8 @@ struct Call<W> {
     waiter: Option<W>,
     /// When to give up.
     deadline: Duration,
+    /// Since when whoever is asked now has not answered.
+    since: Duration,
     /// When to send it once more.
     again: Duration,
     /// Copies sent that have not been refused. While there is one, it may yet be performed.
@@ -69,6 +71,7 @@ struct Question<W> {
     what: Asked,
     waiter: W,
     deadline: Duration,
+    since: Duration,
     again: Duration,
 }
 
@@ -137,6 +140,7 @@ impl<W> Calls<W> {
         send: impl FnOnce(Ask<'_>) -> bool,
     ) {
         let (deadline, again) = (now.saturating_add(within), now + self.patience);
+        let since = now;
         match request {
             Request::Call(Op::Apply(op)) if op.as_slice().len() > COMMAND_MAX => {
                 let too_long = Outcome::NotDone(Refused::TooLong.into());
@@ -151,7 +155,8 @@ impl<W> Calls<W> {
             Request::Call(op) => {
                 let command = self.session.request(op);
                 let copies = u32::from(send(Ask::Command(command)));
-                self.calls.push_back(Some(Call { waiter: Some(waiter), deadline, again, copies }));
+                let waiter = Some(waiter);
+                self.calls.push_back(Some(Call { waiter, deadline, since, again, copies }));
             }
             Request::Resolve(cid) => {
                 if let Some(outcome) = self.late.remove(&cid) {
@@ -164,15 +169,15 @@ impl<W> Calls<W> {
             }
             Request::Read(level, query) => {
                 let what = Asked::Read(level, query);
-                self.ask(Question { what, waiter, deadline, again }, send);
+                self.ask(Question { what, waiter, deadline, since, again }, send);
             }
             Request::Manage(what) => {
                 let what = Asked::Manage(what);
-                self.ask(Question { what, waiter, deadline, again }, send);
+                self.ask(Question { what, waiter, deadline, since, again }, send);
             }
             Request::Pause => {
                 let what = Asked::Nothing;
-                self.ask(Question { what, waiter, deadline, again: deadline }, send);
+                self.ask(Question { what, waiter, deadline, since, again: deadline }, send);
             }
         }
     }
@@ -310,8 +315,12 @@ impl<W> Calls<W> {
 
     /// Gives `send` everything that is on its way, to be sent over another connection.
     pub fn resend(&mut self, now: Duration, send: impl FnMut(Ask<'_>) -> bool) {
-        self.calls.iter_mut().flatten().for_each(|call| call.again = now);
-        self.questions.values_mut().for_each(|question| question.again = now);
+        for call in self.calls.iter_mut().flatten() {
+            (call.since, call.again) = (now, now);
+        }
+        for question in self.questions.values_mut() {
+            (question.since, question.again) = (now, now);
+        }
         self.tick(now, send);
     }
 
@@ -320,12 +329,13 @@ impl<W> Calls<W> {
         self.session.rename(id);
     }
 
-    /// When the oldest thing that waits was asked, or asked again, at the latest.
+    /// When the oldest thing that waits was asked first of whoever is asked now. Asking once more
+    /// does not make it younger: who does not answer at all is to be left.
     #[must_use]
     pub fn oldest(&self) -> Option<Duration> {
-        let call = self.calls.iter().flatten().map(|call| call.again).next();
-        let question = self.questions.values().map(|question| question.again).min();
-        call.into_iter().chain(question).min().map(|again| again.saturating_sub(self.patience))
+        let call = self.calls.iter().flatten().map(|call| call.since).min();
+        let question = self.questions.values().map(|question| question.since).min();
+        call.into_iter().chain(question).min()
     }
 
     /// Whether nothing is on its way.
@@ -402,6 +412,19 @@ mod tests {
         calls.request(6 * SECOND, Request::Resolve(1), SECOND, 2, |_| true);
         assert_eq!(outcomes(&mut calls), ["2 Done([9])"]);
         assert!(calls.idle());
+    }
+
+    #[test]
+    fn asking_again_does_not_make_what_waits_younger() {
+        let mut calls = calls();
+        call(&mut calls, 1, true);
+        calls.tick(SECOND, |_| true);
+        calls.tick(2 * SECOND, |_| true);
+        assert_eq!(calls.oldest(), Some(Duration::ZERO));
+        calls.resend(3 * SECOND, |_| true);
+        assert_eq!(calls.oldest(), Some(3 * SECOND));
+        calls.told(&Tell::Done { cid: 1, reply: &[] });
+        assert_eq!(calls.oldest(), None);
     }
 
     #[test]
