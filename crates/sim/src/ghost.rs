@@ -186,9 +186,9 @@ impl Ghost {
         Some(record)
     }
 
-    /// What is not on a node's disk will never be.
-    pub(crate) fn forget_unsynced(&mut self, node: NodeId) {
-        self.unsynced.remove(&node);
+    /// What is not on a node's disk will never be. Whether there is any.
+    pub(crate) fn forget_unsynced(&mut self, node: NodeId) -> bool {
+        self.unsynced.remove(&node).is_some_and(|lost| !lost.is_empty())
     }
 
     /// Takes notice of an event. The first decree of a ballot and slot is kept: whether another

@@ -11,6 +11,7 @@
 //! assert_eq!(report.outcome, Ok(()));
 //! ```
 
+mod check;
 mod event;
 mod explore;
 mod ghost;
@@ -25,6 +26,7 @@ mod workload;
 mod world;
 
 pub use crate::{
+    check::{Failed, check},
     event::Violation,
     explore::{Summary, explore, explore_with},
     marks::{MARKS, Marks},

@@ -31,7 +31,6 @@ pub const MARKS: [&str; 32] = [
     "read answered",
     "lease granted",
     "lease read",
-    "reads shared a round",
     "reconfiguration",
     "reconfiguration refused",
     "node replaced",
@@ -40,7 +39,8 @@ pub const MARKS: [&str; 32] = [
     "foreign node refused",
     "handed over",
     "unknown outcome resolved",
-    "vote released late",
+    "vote held back",
+    "disk low",
 ];
 
 impl Marks {

@@ -9,6 +9,8 @@ mod clients;
 mod configurations;
 mod leaders;
 mod replicas;
+#[cfg(test)]
+mod canaries;
 
 use crate::{
     event::{Event, Judged},

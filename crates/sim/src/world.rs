@@ -60,6 +60,8 @@ pub(crate) enum Happening {
     Resumes { node: NodeId },
     /// A process is started.
     Start { node: NodeId },
+    /// A process is started on an old copy of its disk.
+    PutBack { node: NodeId },
     /// Something arrives at a client.
     Told { client: usize, conn: u64, said: Said },
     /// A client looks around.
@@ -105,6 +107,8 @@ pub(crate) struct World<'w, M: Machine> {
     over: bool,
     /// Nodes that are left dead when all others are healed.
     left_dead: crate::ghost::Set,
+    /// The place of a node that is back on an old disk.
+    returned: Option<usize>,
     sent: Vec<caller::Sent>,
 }
 
@@ -136,6 +140,7 @@ impl<'w, M: Machine> World<'w, M> {
             last_asked: false,
             over: false,
             left_dead: 0,
+            returned: None,
             sent: Vec::new(),
         }
     }
@@ -184,6 +189,7 @@ impl<'w, M: Machine> World<'w, M> {
             Happening::WorkEnds { node, life } => self.work_ends(node, life),
             Happening::Resumes { node } => self.resumes(node),
             Happening::Start { node } => self.start(node),
+            Happening::PutBack { node } => self.put_back(node),
             Happening::Told { client, conn, said } => self.told(client, conn, said),
             Happening::Client { client } => self.client(client),
             Happening::Fault(place) => {
@@ -319,7 +325,9 @@ impl<'w, M: Machine> World<'w, M> {
             self.marks.add("unsynced tail survived");
             self.synced(node, usize::try_from(found - known).unwrap_or(usize::MAX))?;
         }
-        self.ghost.forget_unsynced(node);
+        if self.ghost.forget_unsynced(node) {
+            self.marks.add("torn or lost tail");
+        }
         self.ghost.durable.insert(node, found);
         Ok(())
     }

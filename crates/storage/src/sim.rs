@@ -147,6 +147,12 @@ impl SimDisk {
         self.state().unsynced()
     }
 
+    /// Whether the machine has stopped in a call ([`Failure::Crash`]): every later one fails.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.state().crashed
+    }
+
     /// Limits the length of all files together to `bytes`. `None`: without limit.
     pub fn set_space(&self, bytes: Option<u64>) {
         self.state().space = bytes;

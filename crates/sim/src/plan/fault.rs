@@ -208,7 +208,7 @@ pub enum Fault {
     Restore {
         /// Which.
         node: u32,
-        /// How long before, at least.
+        /// How long before.
         back: u64,
     },
     /// A node's clock leaps ahead.
@@ -239,6 +239,38 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Whether a process may end by it.
+    #[must_use]
+    pub fn crashes(&self) -> bool {
+        match self {
+            Self::Crash { .. }
+            | Self::PowerCut { .. }
+            | Self::LastWords { .. }
+            | Self::CrashInDisk { .. }
+            | Self::FailingDisk { .. }
+            | Self::Rot { .. }
+            | Self::Stale { .. }
+            | Self::Wipe { .. } => true,
+            Self::Part { .. }
+            | Self::Cut { .. }
+            | Self::Lose { .. }
+            | Self::Hold { .. }
+            | Self::Slow { .. }
+            | Self::Misdirect { .. }
+            | Self::Foreign { .. }
+            | Self::Pause { .. }
+            | Self::Sluggish { .. }
+            | Self::SlowDisk { .. }
+            | Self::HungDisk { .. }
+            | Self::FullDisk { .. }
+            | Self::Restore { .. }
+            | Self::Leap { .. }
+            | Self::Reset { .. }
+            | Self::Reconfigure { .. }
+            | Self::HandOver => false,
+        }
+    }
+
     /// Its name, for counting.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -279,6 +279,9 @@ impl<M: Machine> World<'_, M> {
             }
             Job::Keep { chunk, restore } => up.archive.keep(&chunk, restore),
         };
+        if self.processes[place].disk.is_stopped() {
+            return self.disk_failed(place, "the machine has stopped");
+        }
         if let Some((to, chunk)) = part {
             self.serves(place, to, chunk)?;
         }

@@ -26,6 +26,9 @@ impl<M: Machine> World<'_, M> {
     pub(super) fn goes_wrong(&mut self, fault: &Fault) -> Judged {
         self.trace.note(self.now, || format!("{fault:?}"));
         *self.faults.entry(fault.name()).or_default() += 1;
+        if fault.crashes() && self.is_undetected() {
+            return Ok(());
+        }
         match fault {
             Fault::Part { .. }
             | Fault::Cut { .. }
@@ -312,13 +315,41 @@ impl<M: Machine> World<'_, M> {
         Ok(())
     }
 
-    /// The first time, a copy is made; the second time, that is what the node is started on.
+    /// A copy is made, on which the node is started later.
     fn restores(&mut self, node: u32, back: Time) -> Judged {
         let Some(place) = self.place(node) else { return Ok(()) };
-        let _ = back;
-        let copy = self.processes[place].disk.fork();
-        self.processes[place].copy.get_or_insert((self.now, copy));
+        let process = &mut self.processes[place];
+        if process.copy.is_none() && !process.tampered {
+            process.copy = Some(process.disk.fork());
+            let (at, node) = (self.now + back, process.id);
+            self.queue.push(at, Happening::PutBack { node });
+        }
         Ok(())
+    }
+
+    /// A node is started on the copy of its disk. Its peers know how long its log was, as long as
+    /// they live: that a whole cluster is started anew meanwhile is beyond what they can see.
+    pub(super) fn put_back(&mut self, node: NodeId) -> Judged {
+        let place = node.0 as usize - 1;
+        let Some(copy) = self.processes[place].copy.take() else { return Ok(()) };
+        let busy = |process: &super::process::Process<M>| {
+            process.up.is_none() || process.paused > self.now || process.armed.is_some()
+        };
+        let quiet = !self.processes.iter().any(busy) && !self.calm;
+        if !quiet || self.processes[place].tampered || !self.is_known_to_others(place) {
+            return Ok(());
+        }
+        self.crash(place, Left::Process, 1)?;
+        self.tampers(place)?;
+        self.processes[place].disk = copy;
+        self.returned = Some(place);
+        self.processes.iter_mut().for_each(|process| process.last_words = None);
+        Ok(())
+    }
+
+    /// Whether a node is back on an old disk and has not been found out.
+    fn is_undetected(&self) -> bool {
+        self.returned.is_some_and(|place| self.processes[place].dead.is_none())
     }
 
     fn reconfigures(&mut self, remove: u32, add: u32, twice: bool) -> Judged {

@@ -46,9 +46,12 @@ impl<M: Machine> World<'_, M> {
     /// Sometimes a node that all others can do without is never healed.
     fn leave_some_dead(&mut self) {
         let members = self.ghost.latest().members.clone();
-        let dead = |id: &&NodeId| self.left_dead & bit(**id) != 0;
+        let lost = |id: &&NodeId| {
+            let process = self.processes.get(id.0 as usize - 1);
+            process.is_some_and(|process| process.tampered || process.dead.is_some())
+        };
         let spare = members.tolerates();
-        let missing = members.acceptors.iter().filter(dead).count();
+        let missing = members.acceptors.iter().filter(lost).count();
         let settled = self.ghost.schedule.len() == 1
             && !self.callers.iter().any(|caller| caller.errand.is_some())
             && !self.faults.contains_key("reconfigure");

@@ -94,6 +94,14 @@ impl Wires {
         Some(at)
     }
 
+    /// Whether messages of this kind are held back now.
+    pub(crate) fn holds(&self, from: NodeId, kind: &str, now: Time) -> bool {
+        self.rules.iter().any(|rule| {
+            let about = rule.from & bit(from) != 0 && rule.kind.as_deref() == Some(kind);
+            about && rule.deed == Deed::Hold && rule.until > now
+        })
+    }
+
     /// Whether it arrives twice, and when the second time.
     pub(crate) fn second(&self, at: Time, streams: &mut Streams) -> Option<Time> {
         let doubled = self.settings.doubled;

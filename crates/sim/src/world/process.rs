@@ -157,8 +157,8 @@ pub(crate) struct Process<M: Machine> {
     pub(crate) last_words: Option<(String, Time)>,
     /// Somebody has changed what is on its disk.
     pub(crate) tampered: bool,
-    /// A copy of its disk, and when it was made.
-    pub(crate) copy: Option<(Time, SimDisk)>,
+    /// A copy of its disk.
+    pub(crate) copy: Option<SimDisk>,
 }
 
 /// What a life begins with, besides the disk.

@@ -226,6 +226,9 @@ impl<M: Machine> World<'_, M> {
         } else {
             Letter::Plain(message)
         };
+        if (kind == "p1b" || kind == "p2b") && self.wires.holds(from, kind, self.now) {
+            self.marks.add("vote held back");
+        }
         let parcel = Parcel::Message { from, incarnation, sequence, message: letter };
         self.carry(from, to, kind, life, parcel);
         let last = &mut self.processes[place].last_words;
@@ -273,6 +276,8 @@ impl<M: Machine> World<'_, M> {
                     self.judge(&Event::Answers { node, client, cid, outcome, slot_out })?;
                 }
             }
+            // What is asked over another connection now is asked anew, perhaps by somebody else.
+            Tell::Answer { .. } if !current => {}
             Tell::Answer { id, answer } => {
                 self.marks.add("read answered");
                 let applied = self.workload.applied(answer);

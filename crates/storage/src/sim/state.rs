@@ -73,7 +73,7 @@ pub(super) struct State {
     /// How many processes have used the disk before this one.
     pub(super) boot: u64,
     pub(super) locked: bool,
-    crashed: bool,
+    pub(super) crashed: bool,
     pub(super) calls: u64,
     pub(super) counts: BTreeMap<Operation, u64>,
     faults: Vec<Fault>,
