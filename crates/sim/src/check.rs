@@ -6,11 +6,7 @@ use fastrand::Rng;
 use synod::{Machine, StateMachine};
 
 use crate::{
-    event::Violation,
-    explore::explore_with,
-    plan::Plan,
-    report::run_with,
-    workload::Workload,
+    event::Violation, explore::explore_with, plan::Plan, report::run_with, workload::Workload,
 };
 
 /// What is asked of a user's state machine.

@@ -115,7 +115,6 @@ impl Ghost {
             twice: None,
             unsynced: BTreeMap::new(),
             durable: BTreeMap::new(),
-
         }
     }
 

@@ -5,12 +5,12 @@
 //! it, what its disk keeps, and what its state adds up to.
 
 mod acceptors;
+#[cfg(test)]
+mod canaries;
 mod clients;
 mod configurations;
 mod leaders;
 mod replicas;
-#[cfg(test)]
-mod canaries;
 
 use crate::{
     event::{Event, Judged},

@@ -45,11 +45,12 @@ mod ballast {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     pub(super) fn serialize<S: Serializer>(len: &u64, out: S) -> Result<S::Ok, S::Error> {
-        vec![7_u8; usize::try_from(*len).unwrap_or(0)].serialize(out)
+        let bytes = vec![7; usize::try_from(*len).unwrap_or(0)];
+        serde_bytes::Bytes::new(&bytes).serialize(out)
     }
 
     pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<u64, D::Error> {
-        Vec::<u8>::deserialize(from).map(|bytes| bytes.len() as u64)
+        serde_bytes::ByteBuf::deserialize(from).map(|bytes| bytes.len() as u64)
     }
 }
 

@@ -2,15 +2,17 @@
 //! them, clients and operators. It carries out what the nodes ask for as their host in production
 //! does, lets go wrong what the plan says, and shows everything to the properties.
 
-mod callers;
 mod caller;
+mod callers;
 mod disks;
 mod faults;
 mod healing;
 mod lines;
 mod log;
 mod network;
+mod operators;
 mod process;
+mod tampering;
 mod turns;
 
 use std::time::Duration;
@@ -382,4 +384,3 @@ fn members(plan: &Plan) -> Members {
         }
     }
 }
-

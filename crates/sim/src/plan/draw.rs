@@ -136,7 +136,8 @@ impl Draw {
     fn faults(&mut self, cluster: &Cluster) -> Vec<Planned> {
         let mut all = Vec::new();
         type Kind = fn(&mut Draw) -> Fault;
-        let kinds: [(u32, u64, Kind); 17] = [
+        let kinds: [(u32, u64, Kind); 18] = [
+            (3, 8, |draw| Fault::Isolate { lasts: draw.lasts() }),
             (3, 5, Self::part),
             (3, 6, Self::cut),
             (5, 3, Self::lose),
@@ -179,7 +180,7 @@ impl Draw {
         all
     }
 
-    fn some(&mut self, count: u64, kind: fn(&mut Draw) -> Fault, all: &mut Vec<Planned>) {
+    fn some(&mut self, count: u64, kind: fn(&mut Self) -> Fault, all: &mut Vec<Planned>) {
         for _ in 0..count {
             let at = self.rng.u64(self.from..self.to);
             all.push(Planned { at, fault: kind(self) });
@@ -306,7 +307,11 @@ impl Draw {
     }
 
     fn sluggish(&mut self) -> Fault {
-        Fault::Sluggish { node: self.node(), turn: few(&mut self.rng, 20) * MS, lasts: self.lasts() }
+        Fault::Sluggish {
+            node: self.node(),
+            turn: few(&mut self.rng, 20) * MS,
+            lasts: self.lasts(),
+        }
     }
 
     fn slow_disk(&mut self) -> Fault {

@@ -43,6 +43,11 @@ pub enum Fault {
         /// How long.
         lasts: u64,
     },
+    /// The leader is cut off from all other nodes, which notice at once, and does not know.
+    Isolate {
+        /// How long.
+        lasts: u64,
+    },
     /// What one node says to another gets lost.
     Cut {
         /// Who says it.
@@ -252,6 +257,7 @@ impl Fault {
             | Self::Stale { .. }
             | Self::Wipe { .. } => true,
             Self::Part { .. }
+            | Self::Isolate { .. }
             | Self::Cut { .. }
             | Self::Lose { .. }
             | Self::Hold { .. }
@@ -276,6 +282,7 @@ impl Fault {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Part { .. } => "part",
+            Self::Isolate { .. } => "isolate",
             Self::Cut { .. } => "cut",
             Self::Lose { .. } => "lose",
             Self::Hold { .. } => "hold",

@@ -105,10 +105,12 @@ impl Acceptors {
             let there = proposed.is_some_and(|p| p.accepted & bit(from) != 0);
             hold!("AC7", there, "acceptor {from} says {message}: that is not on its disk");
         }
-        match message {
-            Message::P1b(p1b) if p1b.held == p1b.asked => reports_all(from, p1b, ghost),
-            _ => Ok(()),
+        if let Message::P1b(p1b) = message
+            && p1b.held == p1b.asked
+        {
+            return reports_all(from, p1b, ghost);
         }
+        Ok(())
     }
 }
 

@@ -345,12 +345,7 @@ fn m2_objects_to_quorums_that_miss_one_another() {
 #[test]
 fn m4_objects_to_a_life_that_is_lived_twice() {
     let mut story = Story::begun();
-    let started = Event::Started {
-        node: NodeId(3),
-        incarnation: 2,
-        saved: Slot::FIRST,
-        at: START,
-    };
+    let started = Event::Started { node: NodeId(3), incarnation: 2, saved: Slot::FIRST, at: START };
     assert_eq!(story.happens(&started), Ok(()));
     assert_eq!(story.happens(&started), Err("M4"));
 }

@@ -177,7 +177,11 @@ fn answers(
         Outcome::Done(reply) => {
             let performed = ghost.performed.get(&(client, cid));
             let performed = performed.filter(|performed| performed.slot < slot_out);
-            hold!("G2", performed.is_some(), "replica {node} answers {client}#{cid}: not performed");
+            hold!(
+                "G2",
+                performed.is_some(),
+                "replica {node} answers {client}#{cid}: not performed"
+            );
             let first = performed.is_some_and(|performed| performed.reply.as_slice() == reply);
             hold!(
                 "C2",

@@ -174,7 +174,9 @@ impl Caller {
         let request = Request::Read(level, query);
         self.calls.request(now, request, WITHIN, Waiter::Read, |ask| {
             let new = match &ask {
-                Ask::Read { id, level, .. } => New::Read { id: *id, leased: *level == Level::Lease },
+                Ask::Read { id, level, .. } => {
+                    New::Read { id: *id, leased: *level == Level::Lease }
+                }
                 Ask::Command(_) | Ask::Manage { .. } => New::Again,
             };
             send(&ask, new, out)

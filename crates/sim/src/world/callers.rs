@@ -2,12 +2,7 @@
 
 use std::time::Duration;
 
-use synod::{
-    Level, Machine,
-    client::calls::Outcome,
-    engine::machine_op,
-    protocol::Tell,
-};
+use synod::{Level, Machine, client::calls::Outcome, engine::machine_op, protocol::Tell};
 use synod_paxos::{NodeId, Op, Reconfigured, Slot};
 
 use super::{
@@ -268,10 +263,8 @@ impl<M: Machine> World<'_, M> {
                     self.marks.add("unknown outcome resolved");
                     self.callers[number].resolve(clock, cid);
                 }
-                Outcome::Expired
-                | Outcome::Answer(_)
-                | Outcome::Report(_)
-                | Outcome::Failed(_) => {}
+                Outcome::Expired | Outcome::Answer(_) | Outcome::Report(_) | Outcome::Failed(_) => {
+                }
             }
         }
         Ok(())
@@ -289,9 +282,9 @@ impl<M: Machine> World<'_, M> {
 
     /// All clients have been told what they wanted to know.
     pub(super) fn all_answered(&self) -> bool {
-        self.callers.iter().all(|caller| {
-            caller.left == 0 && caller.calls.idle() && caller.errand.is_none()
-        })
+        self.callers
+            .iter()
+            .all(|caller| caller.left == 0 && caller.calls.idle() && caller.errand.is_none())
     }
 
     /// One more command of some client: what was decided last, nobody may have heard of.

@@ -335,11 +335,11 @@ impl<M: Machine> World<'_, M> {
 /// Whether it is only for want of room that a node does not start.
 fn is_full(error: &StartError) -> bool {
     let full = |error: &std::io::Error| error.kind() == std::io::ErrorKind::StorageFull;
-    match error {
-        StartError::Write(WriteError::Full) => true,
-        StartError::Write(WriteError::Failed { source, .. }) => full(source),
-        StartError::Open(OpenError::Io { source, .. }) => full(source),
-        StartError::Snapshot(error) | StartError::System(error) => full(error),
-        _ => false,
+    if let StartError::Write(WriteError::Failed { source, .. }) = error {
+        return full(source);
     }
+    if let StartError::Open(OpenError::Io { source, .. }) | StartError::Snapshot(source) = error {
+        return full(source);
+    }
+    matches!(error, StartError::Write(WriteError::Full))
 }

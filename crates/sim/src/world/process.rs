@@ -22,20 +22,44 @@ use crate::{plan::Left, queue::Time};
 /// What arrives at a process from outside of its machine.
 #[derive(Clone)]
 pub(crate) enum Parcel {
-    Message { from: NodeId, incarnation: u32, sequence: u64, message: Letter },
+    Message {
+        from: NodeId,
+        incarnation: u32,
+        sequence: u64,
+        message: Letter,
+    },
     /// Another node dials; the number tells the answer where it belongs.
     /// Another life of it will not be answered.
-    Hello { from: NodeId, life: u64, dial: u64, hello: Box<Hello> },
+    Hello {
+        from: NodeId,
+        life: u64,
+        dial: u64,
+        hello: Box<Hello>,
+    },
     /// The answer of this life of a node.
-    Answer { from: NodeId, life: u64, dial: u64, answer: Box<Answer> },
+    Answer {
+        from: NodeId,
+        life: u64,
+        dial: u64,
+        answer: Box<Answer>,
+    },
     /// The connection with a node has broken.
     Closed(NodeId),
     /// A client connects.
-    Connect { client: usize, conn: u64 },
+    Connect {
+        client: usize,
+        conn: u64,
+    },
     /// A client asks.
-    Ask { port: Port, bytes: Vec<u8> },
+    Ask {
+        port: Port,
+        bytes: Vec<u8>,
+    },
     /// A client is gone.
-    Gone { port: Port, session: Option<synod_paxos::ClientId> },
+    Gone {
+        port: Port,
+        session: Option<synod_paxos::ClientId>,
+    },
 }
 
 /// A message, or its bytes.
@@ -67,9 +91,14 @@ pub(crate) enum Output {
 pub(crate) enum Line {
     Idle,
     /// Waits for an answer until then.
-    Dialing { dial: u64, until: Time },
+    Dialing {
+        dial: u64,
+        until: Time,
+    },
     /// With this life of it.
-    Connected { life: u64 },
+    Connected {
+        life: u64,
+    },
 }
 
 /// What a process's engine has asked for.
@@ -254,16 +283,15 @@ impl<M: Machine> Process<M> {
     /// What its clock says at this time.
     pub(crate) fn clock(&self, now: Time) -> Duration {
         let Some(up) = &self.up else { return Duration::ZERO };
-        let passed = u128::from(now - up.started) * u128::from(self.rate) / u128::from(PPM);
-        Duration::from_nanos(u64::try_from(passed).unwrap_or(u64::MAX) + up.leapt)
+        let passed = (now - up.started).saturating_mul(self.rate) / PPM;
+        Duration::from_nanos(passed + up.leapt)
     }
 
     /// When its clock will say so.
     pub(crate) fn when(&self, clock: Duration) -> Time {
         let Some(up) = &self.up else { return 0 };
         let nanos = u64::try_from(clock.as_nanos()).unwrap_or(u64::MAX).saturating_sub(up.leapt);
-        let passed = (u128::from(nanos) * u128::from(PPM)).div_ceil(u128::from(self.rate));
-        up.started.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
+        up.started.saturating_add(nanos.saturating_mul(PPM).div_ceil(self.rate))
     }
 }
 

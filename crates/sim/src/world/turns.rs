@@ -9,8 +9,9 @@ use synod::{
 use synod_paxos::{Message, NodeId, Slot, wire};
 
 use super::{
-    Happening, Said, World, micros,
+    Happening, Said, World,
     caller::Caller,
+    micros,
     process::{Input, Letter, Line, Output, Parcel},
 };
 use crate::{
@@ -205,7 +206,13 @@ impl<M: Machine> World<'_, M> {
     }
 
     /// A message leaves a process; it may be the last one.
-    pub(super) fn transmit(&mut self, place: usize, slot_out: Slot, to: NodeId, message: Message) -> Judged {
+    pub(super) fn transmit(
+        &mut self,
+        place: usize,
+        slot_out: Slot,
+        to: NodeId,
+        message: Message,
+    ) -> Judged {
         let process = &self.processes[place];
         let (from, kind) = (process.id, message.kind());
         let Some(up) = &process.up else { return Ok(()) };
@@ -302,14 +309,13 @@ impl<M: Machine> World<'_, M> {
         let process = &self.processes[place];
         let (node, tampered) = (process.id, process.tampered);
         self.note(|| format!("{node} stops: {reason}"));
-        match reason {
-            StopReason::Refused { .. } | StopReason::Wiped { .. } if tampered => {
-                self.marks.add("tampered node refused");
-                self.dies(place, reason.to_string());
-                Ok(())
-            }
-            _ => Err(Violation::new("M4", format!("node {node} stops: {reason}"))),
+        let refused = matches!(reason, StopReason::Refused { .. } | StopReason::Wiped { .. });
+        if !refused || !tampered {
+            return Err(Violation::new("M4", format!("node {node} stops: {reason}")));
         }
+        self.marks.add("tampered node refused");
+        self.dies(place, reason.to_string());
+        Ok(())
     }
 
     /// A node has stopped and does not come back.
@@ -377,7 +383,10 @@ impl<M: Machine> super::process::Up<M> {
 
 /// What a message is, in a few bits.
 fn fold(message: &Message) -> u64 {
-    let kind = message.kind().bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    let kind = message
+        .kind()
+        .bytes()
+        .fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
     let slot = message.slot().map_or(0, |slot| slot.0);
     let round = message.ballot().map_or(0, |ballot| ballot.round);
     kind << 24 ^ slot << 40 ^ round << 52

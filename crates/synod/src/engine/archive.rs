@@ -97,10 +97,7 @@ impl<D: Disk> Archive<D> {
     }
 
     /// With the last part: reads the snapshot, and makes it this node's own if it can be read.
-    fn whole<M: Machine>(
-        &mut self,
-        restore: Option<Restore<M>>,
-    ) -> io::Result<Option<(Head, M)>> {
+    fn whole<M: Machine>(&mut self, restore: Option<Restore<M>>) -> io::Result<Option<(Head, M)>> {
         let Some(restore) = restore else { return Ok(None) };
         let nothing = || io::Error::new(io::ErrorKind::NotFound, "no part has been kept");
         let (.., incoming) = self.incoming.take().ok_or_else(nothing)?;

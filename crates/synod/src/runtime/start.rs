@@ -22,9 +22,7 @@ use crate::{
     node::{Builder, End, Node},
 };
 
-use super::{
-    Event, Identity, Io, LogWriter, Runtime, Turn, WAKER, Worker, clients, peers::Peers,
-};
+use super::{Event, Identity, Io, LogWriter, Runtime, Turn, WAKER, Worker, clients, peers::Peers};
 
 /// Starts a node on a thread of its own.
 pub(crate) async fn start<M: Machine>(builder: Builder<M>) -> Result<Node<M>, StartError> {
