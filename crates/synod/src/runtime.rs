@@ -104,6 +104,8 @@ struct Identity {
     cluster: u64,
     /// Drawn when its disk was formatted.
     birth: u64,
+    /// Drawn when it started.
+    process: u64,
     /// Where the others reach it.
     address: String,
     genesis: Genesis,
@@ -133,6 +135,8 @@ struct Turn<M> {
     next_chores: Duration,
     /// Chores are done in this turn; what can wait is written, too.
     chores: bool,
+    /// Somebody who wanted to connect still waits.
+    accept: bool,
     /// When a node that was asked to stop does so.
     ends: Option<Duration>,
     /// It ends as a crash would.
@@ -151,6 +155,7 @@ impl<M> Default for Turn<M> {
             late: Vec::new(),
             next_chores: Duration::ZERO,
             chores: false,
+            accept: false,
             ends: None,
             killed: false,
             leader: None,
@@ -333,7 +338,11 @@ impl<M: Machine> Runtime<M> {
             match self.listener.accept() {
                 Ok((stream, _)) => self.io.accept(now, stream),
                 Err(error) if error.kind() == std_io::ErrorKind::WouldBlock => return,
-                Err(error) => return tracing::warn!(%error, "a connection cannot be accepted"),
+                Err(error) => {
+                    // Nobody will say that it waits: it is tried again with the next chores.
+                    self.turn.accept = true;
+                    return tracing::warn!(%error, "a connection cannot be accepted");
+                }
             }
         }
     }

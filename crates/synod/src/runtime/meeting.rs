@@ -6,7 +6,7 @@ use synod_paxos::NodeId;
 
 use super::{
     LOCAL, Runtime,
-    io::{Fault, Stage},
+    io::{CLIENTS_MAX, Fault, Stage},
     peers::Reach,
     resolver::resolve,
 };
@@ -61,8 +61,11 @@ impl<M: Machine> Runtime<M> {
         if hello.to.is_some_and(|to| to != me) {
             return Err(Refusal::WrongNode { is: me });
         }
-        let Caller::Peer { node, birth, incarnation, sequence, ref address } = hello.caller else {
-            return Ok(Stage::Client(None));
+        let Caller::Peer { node, birth, incarnation, process, sequence, ref address } =
+            hello.caller
+        else {
+            let room = self.io.connections() <= CLIENTS_MAX;
+            return if room { Ok(Stage::Client(None)) } else { Err(Refusal::Busy) };
         };
         if !self.io.conn(place).is_some_and(|conn| conn.connection.proves(node)) {
             let why = format!("the certificate is not for node-{}.synod", node.0);
@@ -71,7 +74,7 @@ impl<M: Machine> Runtime<M> {
         if node == me {
             return Err(Refusal::Duplicate { node, incarnation: self.engine.incarnation() });
         }
-        self.engine.vet(Stranger { node, birth, incarnation, sequence }, address)?;
+        self.engine.vet(Stranger { node, birth, incarnation, process, sequence }, address)?;
         Ok(Stage::In(node, incarnation))
     }
 
@@ -132,6 +135,9 @@ impl<M: Machine> Runtime<M> {
         self.know_members();
         self.reach_peers(now);
         self.close_silent(now);
+        if std::mem::take(&mut self.turn.accept) {
+            self.accept(now);
+        }
         let leader = self.engine.leader();
         if self.turn.leader != leader {
             self.turn.leader = leader;
@@ -184,6 +190,7 @@ impl<M: Machine> Runtime<M> {
             node: self.engine.id(),
             birth: self.identity.birth,
             incarnation: self.engine.incarnation(),
+            process: self.identity.process,
             sequence: self.engine.sequence(),
             address: self.identity.address.clone(),
         };

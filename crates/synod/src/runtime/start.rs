@@ -143,13 +143,14 @@ fn prepare<M: Machine>(
     let registry = poll.registry().try_clone()?;
     let mut io = Io::new(registry, builder.tls, peers, clients::Clients::new(), worker);
 
+    let process = clients::random();
     let boot = Boot {
         setup: Setup {
             id: NodeId(id),
             roles: Roles::ALL,
             schedule: genesis.schedule()?,
             timing: builder.timing,
-            seed: clients::random(),
+            seed: process,
             sessions: usize::try_from(genesis.sessions).unwrap_or(usize::MAX),
         },
         birth: identity.birth,
@@ -175,7 +176,13 @@ fn prepare<M: Machine>(
         engine,
         io,
         log,
-        identity: Identity { cluster: want.cluster, birth: identity.birth, address, genesis },
+        identity: Identity {
+            cluster: want.cluster,
+            birth: identity.birth,
+            process,
+            address,
+            genesis,
+        },
         began,
         turn: Turn::default(),
     };

@@ -54,6 +54,8 @@ pub enum Caller {
         birth: u64,
         /// How many times it has started.
         incarnation: u32,
+        /// Drawn when it started.
+        process: u64,
         /// The number of the last record on its disk.
         sequence: u64,
         /// Where it can be reached.
@@ -222,11 +224,12 @@ impl Hello {
         self.cluster.put(out);
         self.to.put(out);
         match &self.caller {
-            Caller::Peer { node, birth, incarnation, sequence, address } => {
+            Caller::Peer { node, birth, incarnation, process, sequence, address } => {
                 out.push(0);
                 node.put(out);
                 birth.put(out);
                 incarnation.put(out);
+                process.put(out);
                 sequence.put(out);
                 address.put(out);
             }
@@ -251,6 +254,7 @@ impl Hello {
                 node: Wire::take(bytes)?,
                 birth: Wire::take(bytes)?,
                 incarnation: Wire::take(bytes)?,
+                process: Wire::take(bytes)?,
                 sequence: Wire::take(bytes)?,
                 address: Wire::take(bytes)?,
             },
@@ -483,6 +487,7 @@ mod tests {
             node: NodeId(2),
             birth: 0x1112_1314_1516_1718,
             incarnation: 3,
+            process: 0x2122_2324_2526_2728,
             sequence: 0x99,
             address: "b:7000".to_owned(),
         };

@@ -56,7 +56,8 @@ fn enter(cluster: &Cluster, caller: Caller) -> TcpStream {
 
 fn stranger() -> Caller {
     let (node, birth, incarnation, sequence) = (NodeId(99), 1, 1, 0);
-    Caller::Peer { node, birth, incarnation, sequence, address: "nowhere:1".to_owned() }
+    let address = "nowhere:1".to_owned();
+    Caller::Peer { node, birth, incarnation, process: 7, sequence, address }
 }
 
 /// Numbers that look random.
