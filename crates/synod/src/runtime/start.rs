@@ -10,7 +10,7 @@ use std::{
 
 use futures_channel::oneshot;
 use mio::{Poll, net::TcpListener};
-use synod_paxos::{NodeId, Record, Roles, Setup};
+use synod_paxos::{NodeId, Record, Roles, Setup, Timing};
 use synod_storage::{Directory, Options, Store, Want};
 
 use crate::{
@@ -145,14 +145,7 @@ fn prepare<M: Machine>(
 
     let process = clients::random();
     let boot = Boot {
-        setup: Setup {
-            id: NodeId(id),
-            roles: Roles::ALL,
-            schedule: genesis.schedule()?,
-            timing: builder.timing,
-            seed: process,
-            sessions: usize::try_from(genesis.sessions).unwrap_or(usize::MAX),
-        },
+        setup: setup(NodeId(id), &genesis, builder.timing, process)?,
         birth: identity.birth,
         address: address.clone(),
         sequence: store.sequence(),
@@ -189,6 +182,12 @@ fn prepare<M: Machine>(
     runtime.watch()?;
     tracing::info!(node = id, address = runtime.identity.address, "started");
     Ok(runtime)
+}
+
+fn setup(id: NodeId, genesis: &Genesis, timing: Timing, seed: u64) -> Result<Setup, StartError> {
+    let (roles, schedule) = (Roles::ALL, genesis.schedule()?);
+    let sessions = usize::try_from(genesis.sessions).unwrap_or(usize::MAX);
+    Ok(Setup { id, roles, schedule, timing, seed, sessions })
 }
 
 /// The state of the last snapshot, or of the machine's own last commit.
