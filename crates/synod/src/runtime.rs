@@ -99,6 +99,20 @@ impl From<Ask<'_>> for Asked {
     }
 }
 
+/// The members of a configuration that serve clients, and where they are.
+#[derive(Clone, Default, PartialEq, Eq)]
+struct Book {
+    epoch: u64,
+    addresses: Vec<(u32, String)>,
+}
+
+impl Book {
+    fn tell(&self) -> Tell<'_> {
+        let members = self.addresses.iter().map(|(id, at)| (*id, at.as_str())).collect();
+        Tell::Members { epoch: self.epoch, members }
+    }
+}
+
 /// Who the node is.
 struct Identity {
     cluster: u64,
@@ -143,6 +157,8 @@ struct Turn<M> {
     killed: bool,
     /// What clients were told last about who leads.
     leader: Option<NodeId>,
+    /// What they were told last about who the members are.
+    book: Book,
 }
 
 impl<M> Default for Turn<M> {
@@ -159,6 +175,7 @@ impl<M> Default for Turn<M> {
             ends: None,
             killed: false,
             leader: None,
+            book: Book::default(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{io as std_io, time::Duration};
 use synod_paxos::NodeId;
 
 use super::{
-    LOCAL, Runtime,
+    Book, LOCAL, Runtime,
     io::{CLIENTS_MAX, Fault, Stage},
     peers::Reach,
     resolver::resolve,
@@ -29,6 +29,10 @@ impl<M: Machine> Runtime<M> {
                 let welcome = Answer::Welcome(self.welcome());
                 self.io.put(place, |out| welcome.encode(out));
                 self.io.establish(place, stage);
+                if let Stage::Client(_) = stage {
+                    let book = self.book();
+                    self.io.put(place, |out| book.tell().put(out));
+                }
                 if let (Stage::In(node, _), Caller::Peer { address, .. }) = (stage, &hello.caller) {
                     self.io.peers.know(node, address);
                     if let Some(before) = self.io.peers.arrived(node, place) {
@@ -138,11 +142,29 @@ impl<M: Machine> Runtime<M> {
         if std::mem::take(&mut self.turn.accept) {
             self.accept(now);
         }
+        self.tell_news();
+    }
+
+    /// Tells clients who leads and who the members are, if that has changed.
+    fn tell_news(&mut self) {
+        let book = self.book();
+        if self.turn.book != book {
+            self.io.tell_clients(&book.tell());
+            self.turn.book = book;
+        }
         let leader = self.engine.leader();
         if self.turn.leader != leader {
             self.turn.leader = leader;
             self.io.tell_clients(&Tell::Leader { node: leader });
         }
+    }
+
+    /// Who serves clients in the newest configuration, as far as it is known where they are.
+    fn book(&self) -> Book {
+        let (latest, system) = (self.engine.schedule().latest(), self.engine.system());
+        let replicas = latest.members.replicas.iter();
+        let known = replicas.filter_map(|id| Some((id.0, system.book.get(&id.0)?.clone())));
+        Book { epoch: latest.epoch, addresses: known.collect() }
     }
 
     /// Keeps the list of peers in step with the configurations and the book of addresses.
