@@ -1,6 +1,10 @@
 //! Who takes part: members come and go while the cluster is in use.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
 
 use synod::{Client, Connect, Linearizable, Local, Member, MembershipError, ReadError, Refused};
 
@@ -115,6 +119,29 @@ fn a_client_far_away_outlives_all_nodes_that_it_knew() {
     [1, 2, 3].iter().for_each(|id| cluster.kill(*id));
     append(&client, 3).unwrap();
     assert_eq!(numbers(&client, Linearizable), [1, 2, 3]);
+}
+
+#[test]
+fn a_client_far_away_does_not_notice_that_its_node_is_replaced() {
+    let mut cluster = Cluster::new(3);
+    let connect = Connect::to(&cluster.peers).connect();
+    let client: Client<Journal> = wait("connect", connect).unwrap();
+    let desired: Vec<_> = [4, 5, 6].map(|id| cluster.join(id)).into();
+    let operator = cluster.client(1);
+    let working = AtomicBool::new(true);
+    let done = thread::scope(|scope| {
+        let calls = scope.spawn(|| {
+            let working = || working.load(Relaxed);
+            (1..).take_while(|number| working() && append(&client, *number).is_ok()).count()
+        });
+        wait("members", operator.ensure_members(desired)).unwrap();
+        thread::sleep(Duration::from_millis(500));
+        assert!(!calls.is_finished(), "a call has failed");
+        working.store(false, Relaxed);
+        calls.join().unwrap()
+    });
+    assert!(done > 0);
+    assert_eq!(numbers(&client, Linearizable).len(), done);
 }
 
 #[test]
