@@ -29,6 +29,8 @@
 //! * A *failed* operation must have no effect, so no order may contain it. If a history can be
 //!   explained only with it, the [`Violation`] says so.
 //!
+//! * A [read](Specification::is_read) that is possible comes next, without alternatives.
+//!
 //! The answer depends on the history alone: the bound is a number of configurations, not a time.
 
 mod search;
@@ -142,7 +144,8 @@ pub enum Verdict {
 /// Checks the history of every key. On each, the search enters at most `budget` configurations.
 ///
 /// # Panics
-/// If an operation returned before it was invoked: then the history is wrong, not the system.
+/// If an operation returned before it was invoked, or what the specification takes for a read
+/// changes the state: then these are wrong, not the system.
 pub fn check<S: Specification>(spec: &S, history: &History<S>, budget: usize) -> Verdict {
     let mut keys: BTreeMap<S::Key, Vec<_>> = BTreeMap::new();
     for numbered @ (_, operation) in history.iter().enumerate() {

@@ -195,6 +195,36 @@ fn a_history_that_cannot_be() {
     let _ = check(&Registers, &[put(1, (5, 4), 7)], BUDGET);
 }
 
+/// Takes everything for a read.
+struct Careless;
+
+impl Specification for Careless {
+    type Key = ();
+    type State = u64;
+    type Op = u64;
+    type Result = u64;
+
+    fn initial(&self) -> u64 {
+        0
+    }
+
+    fn key(&self, _: &u64) {}
+
+    fn apply(&self, sum: &mut u64, add: &u64) -> u64 {
+        Counter.apply(sum, add)
+    }
+
+    fn is_read(&self, _: &u64, _: &u64) -> bool {
+        true
+    }
+}
+
+#[test]
+#[should_panic(expected = "takes this for a read: [3, 4] client 2: 5 -> 5")]
+fn a_read_that_changes_something() {
+    let _ = check(&Careless, &[add(1, (1, 2), 0, 0), add(2, (3, 4), 5, 5)], BUDGET);
+}
+
 #[test]
 fn a_report_says_what_was_expected() {
     let history = [put(1, (1, 2), 7), failed(2, 3, 9), get(2, (4, 5), 9), put(1, (6, 7), 8)];

@@ -46,6 +46,16 @@ impl<'history, S: Specification> Part<'history, S> {
             Outcome::Pending | Outcome::Failed => Some(after),
         }
     }
+
+    /// Whether `op` is a read that returns in `state` what it returned.
+    fn is_read_of(&self, spec: &S, state: &S::State, op: usize) -> bool {
+        let operation = self.operations[op].1;
+        let Outcome::Returned { result, .. } = &operation.outcome else { return false };
+        let after = spec.is_read(&operation.op, result).then(|| self.after(spec, state, op));
+        let Some(after) = after.flatten() else { return false };
+        assert!(after == *state, "the specification takes this for a read: {operation}");
+        true
+    }
 }
 
 /// Which operations of a part are in order.
@@ -124,6 +134,7 @@ struct Node<State> {
 type Seen<State> = HashMap<(Packed, State), Vec<Packed>, BuildHasherDefault<DefaultHasher>>;
 
 struct Search<'part, 'history, S: Specification> {
+    spec: &'part S,
     part: &'part Part<'history, S>,
     placed: Placed,
     /// The operations that are in order.
@@ -139,6 +150,7 @@ struct Search<'part, 'history, S: Specification> {
 /// Looks for an order of the operations of `part`, and enters at most `budget` configurations.
 pub(super) fn search<S: Specification>(spec: &S, part: &Part<'_, S>, budget: usize) -> Found {
     let mut search = Search {
+        spec,
         part,
         placed: Placed::none_of(part),
         order: Vec::new(),
@@ -176,6 +188,11 @@ pub(super) fn search<S: Specification>(spec: &S, part: &Part<'_, S>, budget: usi
 impl<S: Specification> Search<'_, '_, S> {
     fn enter(&mut self, state: S::State) {
         let mut untried = self.placed.candidates(self.part);
+        // Whatever order there is, a read that is possible now may as well come first in it.
+        let is_read = |op: &&usize| self.part.is_read_of(self.spec, &state, **op);
+        if let Some(read) = untried.iter().find(is_read).copied() {
+            untried = vec![read];
+        }
         untried.reverse();
         self.nodes.push(Node { state, untried });
     }
