@@ -5,13 +5,14 @@
 //! use synod_sim::linearizability::{BUDGET, Counter, Operation, Verdict, check};
 //!
 //! let history = [
-//!     Operation::returned(1, 7_u64, (10, 40), 7_u64), // Client 1 adds 7 ...
-//!     Operation::returned(2, 2, (20, 30), 2),         // ... while client 2 adds 2 before it,
-//!     Operation::pending(2, 5, 50),                   // and 5: nobody knows whether.
-//!     Operation::returned(1, 0, (60, 70), 14),
+//!     Operation::returned(1, 7, (10, 40), 9), // Client 1 adds 7 ...
+//!     Operation::returned(2, 2, (20, 30), 2), // ... after client 2 has added 2.
+//!     Operation::pending(2, 5, 50),           // Nobody knows whether 5 was added.
+//!     Operation::returned(1, 0, (60, 70), 13),
 //! ];
-//! let Verdict::Violation(violation) = check(&Counter, &history, BUDGET) else { panic!() };
-//! assert_eq!(violation.order, [1]); // What comes next? 7 must give 9 then, not 7.
+//! let verdict = check(&Counter, &history, BUDGET);
+//! let Verdict::Violation(violation) = verdict else { panic!("it is 9 or 14, not 13") };
+//! assert_eq!((violation.order, violation.stuck), (vec![1, 0], vec![3]));
 //! ```
 //!
 //! # The search

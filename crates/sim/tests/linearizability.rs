@@ -64,7 +64,8 @@ fn accepts<S: Specification>(spec: &S, history: &History<S>) {
 fn refuses<S: Specification>(spec: &S, history: &History<S>) -> Violation {
     match check(spec, history, BUDGET) {
         Verdict::Violation(violation) => violation,
-        verdict => panic!("accepted: {verdict:?}"),
+        Verdict::Linearizable => panic!("accepted: {history:?}"),
+        Verdict::Unknown { keys } => panic!("undecided: {keys:?}"),
     }
 }
 
@@ -413,7 +414,7 @@ where
     S: Random,
     Peer<S>: Model<Op = (S::Op, Option<S::Result>)>,
 {
-    let time = |time: u64| i64::try_from(time).unwrap();
+    let time = |time: u64| i64::try_from(time).expect("times of a test are small");
     let translated = |operation: &OperationOf<S>| {
         let (return_time, result) = match &operation.outcome {
             Outcome::Returned { at, result } => (time(*at), Some(result.clone())),
@@ -457,7 +458,6 @@ where
         illegal += u64::from(!legal);
         pending += u64::from(history.iter().any(|op| matches!(op.outcome, Outcome::Pending)));
     }
-    println!("{spec:?}: {seeds} histories, {pending} with pending operations, {illegal} illegal");
     let share = seeds / 6;
     assert!(illegal > share && seeds - illegal > share, "one-sided: {illegal} of {seeds} illegal");
     assert!(pending > share, "only {pending} of {seeds} have pending operations");

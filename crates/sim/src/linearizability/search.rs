@@ -143,8 +143,9 @@ struct Search<'part, 'history, S: Specification> {
     nodes: Vec<Node<S::State>>,
     seen: Seen<S::State>,
     longest: Vec<usize>,
-    /// How many that are required are missing in `longest`.
-    longest_lacks: usize,
+    /// How many that are required are missing in `longest`, and its length: of two with the same,
+    /// the one with fewer optional ones says more.
+    longest_lacks: (usize, usize),
 }
 
 /// Looks for an order of the operations of `part`, and enters at most `budget` configurations.
@@ -157,7 +158,7 @@ pub(super) fn search<S: Specification>(spec: &S, part: &Part<'_, S>, budget: usi
         nodes: Vec::new(),
         seen: Seen::default(),
         longest: Vec::new(),
-        longest_lacks: part.required,
+        longest_lacks: (part.required, 0),
     };
     search.enter(spec.initial());
     let mut entered = 0;
@@ -199,8 +200,9 @@ impl<S: Specification> Search<'_, '_, S> {
 
     /// Goes back to the configuration before this one.
     fn leave(&mut self) {
-        if self.placed.missing < self.longest_lacks {
-            self.longest_lacks = self.placed.missing;
+        let lacks = (self.placed.missing, self.order.len());
+        if lacks < self.longest_lacks {
+            self.longest_lacks = lacks;
             self.longest.clone_from(&self.order);
         }
         self.nodes.pop();
