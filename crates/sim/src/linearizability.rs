@@ -17,9 +17,9 @@
 //!
 //! # The search
 //!
-//! It is that of Wing and Gong ("Testing and verifying concurrent objects", 1993) with Lowe's memory
-//! ("Testing for linearizability", 2017): operations are put in order one after the other, always
-//! one that was invoked before the first of the others returned. What lies ahead depends only on
+//! It is that of Wing and Gong ("Testing and verifying concurrent objects", 1993) with Lowe's
+//! memory ("Testing for linearizability", 2017): operations are put in order one after the other,
+//! always one that was invoked before any of the others returned. What lies ahead depends only on
 //! which operations are in order and on the state, so no such configuration is entered twice.
 //!
 //! * Linearizability is local: operations on different [keys](Specification::Key) are looked at
