@@ -32,7 +32,7 @@
 //!
 //! * A [read](Specification::is_read) that is possible comes next, without alternatives.
 //!
-//! The answer depends on the history alone: the bound is a number of configurations, not a time.
+//! The answer depends on the history alone: the bound is a number of steps, not a time.
 
 mod search;
 mod set;
@@ -51,8 +51,8 @@ pub use self::{
     violation::Violation,
 };
 
-/// A budget for [`check`]: some seconds, and some hundred MB for small states.
-pub const BUDGET: usize = 1 << 20;
+/// A budget for [`check`]: some seconds, and at worst some hundred MB for small states.
+pub const BUDGET: usize = 1 << 21;
 
 /// An operation as its client saw it. A client may have several under way.
 ///
@@ -142,7 +142,7 @@ pub enum Verdict {
     },
 }
 
-/// Checks the history of every key. On each, the search enters at most `budget` configurations.
+/// Checks the history of every key. On each, about `budget` operations are tried at most.
 ///
 /// # Panics
 /// If an operation returned before it was invoked, or what the specification takes for a read

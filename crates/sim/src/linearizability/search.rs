@@ -142,13 +142,15 @@ struct Search<'part, 'history, S: Specification> {
     /// The configuration before each of them, and the present one.
     nodes: Vec<Node<S::State>>,
     seen: Seen<S::State>,
+    /// Operations tried so far, and comparisons that took as long.
+    steps: usize,
     longest: Vec<usize>,
     /// How many that are required are missing in `longest`, and its length: of two with the same,
     /// the one with fewer optional ones says more.
     longest_lacks: (usize, usize),
 }
 
-/// Looks for an order of the operations of `part`, and enters at most `budget` configurations.
+/// Looks for an order of the operations of `part`, in about `budget` steps.
 pub(super) fn search<S: Specification>(spec: &S, part: &Part<'_, S>, budget: usize) -> Found {
     let mut search = Search {
         spec,
@@ -157,11 +159,11 @@ pub(super) fn search<S: Specification>(spec: &S, part: &Part<'_, S>, budget: usi
         order: Vec::new(),
         nodes: Vec::new(),
         seen: Seen::default(),
+        steps: 0,
         longest: Vec::new(),
         longest_lacks: (part.required, 0),
     };
     search.enter(spec.initial());
-    let mut entered = 0;
     while let Some(node) = search.nodes.last_mut() {
         if search.placed.missing == 0 {
             return Found::Order(search.order);
@@ -170,16 +172,16 @@ pub(super) fn search<S: Specification>(spec: &S, part: &Part<'_, S>, budget: usi
             search.leave();
             continue;
         };
+        if search.steps >= budget {
+            return Found::Undecided;
+        }
+        search.steps += 1;
         let Some(state) = part.after(spec, &node.state, op) else { continue };
         search.placed.insert(part, op);
         if !search.is_new(&state) {
             search.placed.remove(part, op);
             continue;
         }
-        if entered == budget {
-            return Found::Undecided;
-        }
-        entered += 1;
         search.order.push(op);
         search.enter(state);
     }
@@ -217,6 +219,8 @@ impl<S: Specification> Search<'_, '_, S> {
         let key = (self.placed.required.pack(), state.clone());
         let optional = self.placed.optional.pack();
         let earlier = self.seen.entry(key).or_default();
+        // To compare with sixteen takes about as long as to try an operation.
+        self.steps += earlier.len() / 16;
         let is_new = !earlier.iter().any(|earlier| earlier.is_subset(&optional));
         if is_new {
             earlier.push(optional);
