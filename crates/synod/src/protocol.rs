@@ -55,18 +55,30 @@ pub const COMMAND_MAX: usize = 8 << 20;
 
 /// From a client.
 #[derive(Debug)]
-pub(crate) enum Ask<'a> {
+pub enum Ask<'a> {
     /// Perform this.
     Command(Command),
     /// Answer this.
-    Read { id: u64, level: Level, query: &'a [u8] },
+    Read {
+        /// The client's number for it.
+        id: u64,
+        /// How sure the answer has to be.
+        level: Level,
+        /// What is asked.
+        query: &'a [u8],
+    },
     /// Something else, answered with [`Tell::Report`].
-    Manage { id: u64, what: Manage },
+    Manage {
+        /// The operator's number for it.
+        id: u64,
+        /// What is asked.
+        what: Manage,
+    },
 }
 
 /// What an operator asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(crate) enum Manage {
+pub enum Manage {
     /// How are you?
     Status,
     /// Let this node lead, or the fittest one.
@@ -148,7 +160,8 @@ pub enum Report {
 }
 
 impl Ask<'_> {
-    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+    /// Appends it, as it goes over the network, to `out`.
+    pub fn put(&self, out: &mut Vec<u8>) {
         match self {
             Self::Command(command) => put_command(command, out),
             Self::Read { id, level, query } => {
@@ -178,7 +191,11 @@ pub(crate) fn put_command(command: &Command, out: &mut Vec<u8>) {
 }
 
 impl<'a> Ask<'a> {
-    pub(crate) fn take(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+    /// What [`Ask::put`] has appended.
+    ///
+    /// # Errors
+    /// When the bytes are nothing of the kind.
+    pub fn take(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let (kind, rest) = bytes.split_first().ok_or(DecodeError::Short)?;
         match kind {
             0 => wire::decode_command(rest).map(Self::Command),
@@ -203,8 +220,8 @@ impl<'a> Ask<'a> {
 }
 
 impl Tell<'_> {
-    #[inline]
     /// Appends it, as it goes over the network, to `out`.
+    #[inline]
     pub fn put(&self, out: &mut Vec<u8>) {
         match self {
             Self::Done { cid, reply } => put_bytes(0, *cid, reply, out),
