@@ -1,4 +1,4 @@
-//! Bytes for [`synod_fuzz::messages`]: from libFuzzer, or without it, from the files that are named.
+//! [`synod_fuzz::messages`] with libFuzzer's bytes; without it, with those of the files named.
 #![cfg_attr(fuzzing, no_main)]
 
 #[cfg(fuzzing)]

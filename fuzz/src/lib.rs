@@ -1,6 +1,6 @@
-//! What is fuzzed, as ordinary functions: libFuzzer calls them with bytes of its own making, through
-//! `fuzz_targets/`, and a test calls them with those that are kept in `seeds/`. They panic where a
-//! promise is broken.
+//! What is fuzzed, as ordinary functions: libFuzzer calls them, through `fuzz_targets/`, with bytes
+//! of its own making, and a test calls them with those that are kept in `seeds/`. They panic where
+//! a promise is broken.
 //!
 //! | target | what the bytes are |
 //! |---|---|

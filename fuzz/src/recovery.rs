@@ -1,9 +1,9 @@
-//! What became of a log: bytes that nobody has written, and a log that was written and then changed.
+//! What became of a log: bytes that nobody has written, or a log that was changed.
 
 use std::collections::BTreeMap;
 
 use arbitrary::Unstructured;
-use synod_paxos::{Record, Slot};
+use synod_paxos::{PValue, Record, Slot};
 use synod_storage::{OpenError, Replayed, SimDisk, Store, sim::SECTOR, sim::Unsynced};
 
 use crate::draw;
@@ -72,7 +72,8 @@ fn changed(input: &mut Unstructured<'_>) {
         }
         change(&disk, input);
     }
-    let whole = if disk.files() == before {
+    let untouched = disk.files() == before;
+    let whole = if untouched {
         written.durable
     } else if closed && seal_is_there(&before, &disk) {
         written.records.len()
@@ -80,8 +81,8 @@ fn changed(input: &mut Unstructured<'_>) {
         0
     };
     let recovered = model::recover(&disk);
-    if disk.files() == before {
-        assert!(recovered.is_ok(), "nothing was changed: {:?}", recovered.err());
+    if let Err(error) = &recovered {
+        assert!(!untouched, "nothing was changed: {error}");
     }
     judge(&written.records, whole, &recovered);
     if let Ok((mut store, _, found)) = recovered {
@@ -151,9 +152,9 @@ fn change(disk: &SimDisk, input: &mut Unstructured<'_>) {
         }
         3 => bytes.truncate(at),
         4 | 5 => {
+            let this = sector * SECTOR;
             let other = draw::below(input, bytes.len()) / SECTOR * SECTOR;
-            let (this, len) =
-                (sector * SECTOR, SECTOR.min(bytes.len() - other.max(sector * SECTOR)));
+            let len = SECTOR.min(bytes.len() - this.max(other));
             if kind == 5 {
                 bytes.copy_within(this..this + len, other);
             } else {
@@ -199,8 +200,10 @@ fn judge(records: &[Record], whole: usize, recovered: &Recovered) {
     assert!(n >= whole, "{n} records, and {whole} were synced; {replayed:?}");
     let mut expected = records[..n].to_vec();
     for (ballot, slot) in &replayed.lost {
-        let lost = |record: &&mut Record| matches!(record, Record::Accepted(p) if (p.slot, p.ballot) == (*slot, *ballot));
-        let lost = expected.iter_mut().find(lost).expect("what is lost was accepted");
+        let it = |p: &PValue| (p.ballot, p.slot) == (*ballot, *slot);
+        let mut lost = expected.iter_mut();
+        let lost = lost.find(|record| matches!(record, Record::Accepted(p) if it(p)));
+        let lost = lost.expect("what is lost was accepted");
         *lost = Record::Lost { ballot: *ballot, slot: *slot };
     }
     for _ in 0..replayed.forgotten {

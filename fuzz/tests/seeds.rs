@@ -229,80 +229,65 @@ fn does(kind: u8, whom: u8) -> u8 {
     128 | kind << 2 | whom
 }
 
+/// Settings of a cluster, and what happens to it.
+fn story(name: &str, flags: u8, sizes: u8, steps: &[&[u8]]) -> Seed {
+    ("node", name.to_owned(), [&[flags, sizes, 7, 1], &*steps.concat()].concat())
+}
+
+/// The network carries everything, three times, and the disks sync.
+fn settle() -> Vec<u8> {
+    [[does(0, 0), does(5, 0), does(5, 1), does(5, 2)].repeat(3), vec![does(0, 0)]].concat()
+}
+
+/// Both clients ask for something, and everybody does what is to be done.
+fn asked(times: usize) -> Vec<u8> {
+    let ask = [does(6, 0), does(6, 1), does(0, 0), does(4, 0), does(4, 1), does(4, 2)];
+    [&ask[..], &settle()].concat().repeat(times)
+}
+
 fn node() -> Vec<Seed> {
-    let all = does(0, 0);
-    let synced = [does(5, 0), does(5, 1), does(5, 2)];
-    let settle: Vec<u8> = [&[all][..], &synced, &[all], &synced, &[all], &synced, &[all]].concat();
-    let asked = |times: usize| {
-        let one = [&[does(6, 0), does(6, 1), all][..], &[does(4, 0), does(4, 1), does(4, 2)]];
-        [one.concat(), settle.clone()].concat().repeat(times)
-    };
-    let made = |name: &str, flags: u8, sizes: u8, more: u8, steps: &[&[u8]]| {
-        let steps = steps.concat();
-        ("node", name.to_owned(), [&[flags, sizes, more, 1][..], &steps].concat())
-    };
-    let leads = [&[does(12, 0)][..], &settle].concat();
-    let tick = [&[does(2, 2)][..], &settle].concat();
+    let leads = [&[does(12, 0)][..], &settle()].concat();
+    let ticks = [&[does(2, 2)][..], &settle()].concat().repeat(2);
+    let takes_over = [&[does(12, 1)][..], &settle(), &[does(8, 1), does(0, 0)]].concat();
+    let reads = [does(9, 0), does(9, 1), does(9, 2)];
     vec![
-        made("answers", 0, 0x07, 7, &[&leads, &asked(4)]),
-        made("separate-processes", 1, 0x07, 7, &[&leads, &asked(2), &tick]),
-        made(
+        story("answers", 0, 7, &[&leads, &asked(4)]),
+        story("separate-processes", 1, 7, &[&leads, &asked(2), &ticks]),
+        story(
             "leader-crashes",
             32,
-            0x07,
             7,
             &[
                 &leads,
                 &asked(2),
-                &[does(6, 0), all, does(10, 0)],
-                &[does(12, 1)],
-                &settle,
-                &[does(8, 1), all],
+                &[does(6, 0), does(0, 0), does(10, 0)],
+                &takes_over,
                 &asked(1),
                 &[does(11, 0)],
-                &tick,
-                &tick,
+                &ticks,
             ],
         ),
-        made(
+        story(
             "falls-behind",
             128,
-            0x01,
-            7,
+            1,
             &[
                 &leads,
                 &[does(10, 2)],
                 &asked(12),
-                &tick,
+                &ticks,
                 &[does(11, 2)],
-                &tick,
-                &tick,
+                &ticks,
                 &[does(15, 2)],
-                &tick,
+                &ticks,
             ],
         ),
-        made(
-            "reads-with-a-lease",
-            2,
-            0x07,
-            7,
-            &[
-                &leads,
-                &tick,
-                &tick,
-                &asked(1),
-                &[does(9, 0), does(9, 1), does(9, 2)],
-                &tick,
-                &[does(13, 0)],
-                &tick,
-            ],
-        ),
-        made(
+        story("lease", 2, 7, &[&leads, &ticks, &asked(1), &reads, &ticks, &[does(13, 0)], &ticks]),
+        story(
             "members-are-replaced",
             0,
             0x27,
-            7,
-            &[&leads, &asked(1), &[does(17, 0)], &asked(3), &tick, &tick],
+            &[&leads, &asked(1), &[does(17, 0)], &asked(3), &ticks],
         ),
     ]
 }

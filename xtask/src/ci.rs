@@ -65,7 +65,8 @@ fn quick() -> Vec<Step> {
         cargo(&[], "fmt --manifest-path fuzz/Cargo.toml --check"),
         cargo(
             &[],
-            "clippy --manifest-path fuzz/Cargo.toml --target-dir target --all-targets -- -D warnings",
+            "clippy --manifest-path fuzz/Cargo.toml --target-dir target --all-targets \
+                    -- -D warnings",
         ),
         cargo(&[], "test --manifest-path fuzz/Cargo.toml --target-dir target"),
         cargo(&[("RUSTDOCFLAGS", "-D warnings")], "doc --workspace --no-deps"),
