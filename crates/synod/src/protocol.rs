@@ -220,8 +220,8 @@ impl<'a> Ask<'a> {
 }
 
 impl Tell<'_> {
-    #[inline]
     /// Appends it, as it goes over the network, to `out`.
+    #[inline]
     pub fn put(&self, out: &mut Vec<u8>) {
         match self {
             Self::Done { cid, reply } => put_bytes(0, *cid, reply, out),
