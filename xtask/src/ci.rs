@@ -68,6 +68,7 @@ fn quick() -> Vec<Step> {
 fn slow() -> Result<Vec<Step>> {
     let mut steps = vec![
         cargo(&[("SYNOD_SEEDS", "20000")], "test --profile ci -p synod-paxos --test schedule"),
+        cargo(&[], "test --profile ci -p synod-paxos --test model -- --ignored --nocapture"),
         cargo(&[], "build --release"),
     ];
     steps.extend(environments()?.iter().map(|environment| synod_run(environment)));
