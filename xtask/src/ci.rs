@@ -76,6 +76,7 @@ fn quick() -> Vec<Step> {
 fn slow() -> Result<Vec<Step>> {
     let mut steps = vec![
         cargo(&[("SYNOD_SEEDS", "20000")], "test --profile ci -p synod-paxos --test schedule"),
+        cargo(&[], "test --profile ci -p synod-paxos --test model -- --ignored --nocapture"),
         cargo(&[("SYNOD_SEEDS", "3000")], "test --profile ci -p synod-sim --test seeds"),
         cargo(&[], "build --release"),
     ];

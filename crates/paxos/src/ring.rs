@@ -1,7 +1,7 @@
 //! Slots in flight: a ring, indexed by slot, that moves forward.
 
 use alloc::vec::Vec;
-use core::mem;
+use core::{fmt, mem};
 
 use crate::types::Slot;
 
@@ -14,7 +14,7 @@ pub(crate) const fn low(n: u64) -> usize {
 
 /// Values by slot, for the slots from [`Ring::base`] on. Looking up, inserting and dropping cost
 /// a few instructions each, whatever the number of slots.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Ring<T> {
     base: u64,
     /// The slot after the last value.
@@ -167,6 +167,14 @@ impl<T: PartialEq> PartialEq for Ring<T> {
 }
 
 impl<T: Eq> Eq for Ring<T> {}
+
+/// What it holds, not how: rings that are equal look the same.
+impl<T: fmt::Debug> fmt::Debug for Ring<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.. ", self.base)?;
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
 
 #[cfg(test)]
 mod tests {
