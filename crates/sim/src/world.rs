@@ -18,7 +18,7 @@ mod turns;
 use std::time::Duration;
 
 use synod::Machine;
-use synod_paxos::{Lease, Members, NodeId, Quorums, Roles, Schedule, Setup, Slot, Timing};
+use synod_paxos::{Lease, Members, NodeId, Quorums, Record, Roles, Schedule, Setup, Slot, Timing};
 
 use self::{
     caller::Caller,
@@ -269,7 +269,8 @@ impl<'w, M: Machine> World<'w, M> {
         let (now, life) = (self.now, self.next_life);
         let process = &mut self.processes[place];
         process.life = life;
-        match process.start(now, birth) {
+        let known = self.ghost.durable.get(&node).copied().unwrap_or(0);
+        match process.start(now, birth, known) {
             Ok(started) => self.started(place, started),
             Err(error) => self.not_started(place, &error),
         }
@@ -301,7 +302,7 @@ impl<'w, M: Machine> World<'w, M> {
     fn started(&mut self, place: usize, started: process::Started) -> Judged {
         let node = self.processes[place].id;
         self.note(|| format!("{node} starts, with {} records", started.before));
-        self.remembers(place, started.before)?;
+        self.remembers(place, started.before, &started.survived)?;
         for record in &started.first {
             self.ghost.append(node, record.clone());
         }
@@ -319,7 +320,7 @@ impl<'w, M: Machine> World<'w, M> {
     }
 
     /// What a restart finds of what was being written: it is on disk now, or nowhere.
-    fn remembers(&mut self, place: usize, found: u64) -> Judged {
+    fn remembers(&mut self, place: usize, found: u64, survived: &[Record]) -> Judged {
         let (node, tampered) = (self.processes[place].id, self.processes[place].tampered);
         let known = self.ghost.durable.get(&node).copied().unwrap_or(0);
         if found < known && !tampered {
@@ -328,7 +329,9 @@ impl<'w, M: Machine> World<'w, M> {
         }
         if found > known {
             self.marks.add("unsynced tail survived");
-            self.synced(node, usize::try_from(found - known).unwrap_or(usize::MAX))?;
+            for record in survived {
+                self.judge(&Event::Durable { node, record })?;
+            }
         }
         if self.ghost.forget_unsynced(node) {
             self.marks.add("torn or lost tail");
@@ -341,7 +344,7 @@ impl<'w, M: Machine> World<'w, M> {
     fn synced(&mut self, node: NodeId, count: usize) -> Judged {
         for _ in 0..count {
             let Some(record) = self.ghost.sync_one(node) else { break };
-            if matches!(record, synod_paxos::Record::Collected(_)) {
+            if matches!(record, Record::Collected(_)) {
                 self.marks.add("log collected");
             }
             self.judge(&Event::Durable { node, record: &record })?;

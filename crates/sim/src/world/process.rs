@@ -222,8 +222,14 @@ impl<M: Machine> Process<M> {
         }
     }
 
-    /// Starts it on what is on its disk, as a node is started in production.
-    pub(crate) fn start(&mut self, now: Time, birth: Birth<M>) -> Result<Started, StartError> {
+    /// Starts it on what is on its disk, as a node is started in production. `known` records have
+    /// been synced, as far as the observer knows.
+    pub(crate) fn start(
+        &mut self,
+        now: Time,
+        birth: Birth<M>,
+        known: u64,
+    ) -> Result<Started, StartError> {
         let Birth { cluster, setup, fresh, machine, segment_bytes, snapshot_every } = birth;
         let want = Want { cluster, node: self.id };
         let options = Options { segment_bytes, ..Options::default() };
@@ -240,6 +246,9 @@ impl<M: Machine> Process<M> {
             stop: None,
             metrics: Metrics::default(),
         };
+        let survived = usize::try_from(store.sequence().saturating_sub(known)).unwrap_or(0);
+        let all = records.as_deref().unwrap_or_default();
+        let survived = all[all.len().saturating_sub(survived)..].to_vec();
         let lost = records.iter().flatten().filter(|r| matches!(r, Record::Lost { .. })).count();
         let saved = snapshots.newest().ok().flatten().map(|info| info.slot);
         let boot = Boot {
@@ -277,7 +286,7 @@ impl<M: Machine> Process<M> {
             started: now,
             leapt: 0,
         });
-        Ok(Started { before, first, saved, lost })
+        Ok(Started { before, survived, first, saved, lost })
     }
 
     /// What its clock says at this time.
@@ -299,6 +308,9 @@ impl<M: Machine> Process<M> {
 pub(crate) struct Started {
     /// How many records of earlier lives are on disk.
     pub(crate) before: u64,
+    /// The last of them, which were not known to have been synced: some may be of a life that ended
+    /// while it began.
+    pub(crate) survived: Vec<Record>,
     /// The first records of this life, on disk as well.
     pub(crate) first: Vec<Record>,
     pub(crate) saved: Option<synod_paxos::Slot>,
