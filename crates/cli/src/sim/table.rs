@@ -1,0 +1,24 @@
+//! Tables as all commands print them.
+
+use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
+
+/// An empty table.
+pub(super) fn table() -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED);
+    table
+}
+
+/// Puts the numbers of these columns on the right.
+pub(super) fn align(table: &mut Table, columns: impl Iterator<Item = usize>) {
+    for column in columns {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+/// A number that people can read.
+pub(super) fn count(number: u64) -> String {
+    indicatif::HumanCount(number).to_string()
+}
