@@ -204,7 +204,7 @@ impl Fault {
     }
 
     /// The node whose disk is not what it was.
-    fn destroys(&self) -> Option<u32> {
+    pub(crate) fn destroys(&self) -> Option<u32> {
         match self {
             Self::Rot { node, .. }
             | Self::Stale { node, .. }
