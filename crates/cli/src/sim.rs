@@ -43,7 +43,8 @@ const LINES: usize = 60;
 pub(crate) struct Sim {
     /// How many seeds to run: each draws a cluster, a workload and a schedule of faults
     /// [default: 1000, or as many as --minutes allow]
-    #[arg(long, value_name = "N", conflicts_with = "one", value_parser = value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", conflicts_with = "one",
+        value_parser = value_parser!(u64).range(1..))]
     seeds: Option<u64>,
     /// The first of them
     #[arg(long, value_name = "SEED", default_value_t = 0, conflicts_with = "one",
@@ -168,17 +169,15 @@ impl Sim {
         }
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let jobs = self.jobs.map_or(cores, usize::from);
-        let (began, unlimited) = (Instant::now(), self.minutes.map(|_| SEED_MAX - self.from));
-        let seeds = self.seeds.or(unlimited).unwrap_or(SEEDS);
-        let progress =
-            Progress::of_seeds(self.seeds.or(unlimited.is_none().then_some(SEEDS)), self.minutes);
+        let most = self.seeds.or(self.minutes.is_none().then_some(SEEDS));
+        let (began, progress) = (Instant::now(), Progress::of_seeds(most, self.minutes));
         let goes_on = |so_far: &Summary| {
             progress.seeds(so_far, began.elapsed());
             (self.keep_going || so_far.failed.is_empty())
                 && self.minutes.is_none_or(|minutes| began.elapsed() < minutes)
                 && !interrupted.load(Ordering::Relaxed)
         };
-        let summary = quietly(|| explore(self.from, seeds, jobs, goes_on));
+        let summary = quietly(|| explore(self.from, most.unwrap_or(u64::MAX), jobs, goes_on));
         progress.finish();
         let search = Search { summary: &summary, from: self.from, jobs, all_marks: self.all_marks };
         say(&search.to_string());
