@@ -5,6 +5,7 @@
 //! cargo run --release -p synod-sim --example explore -- replay 7 100  the last 100 lines of seed 7
 //! cargo run --release -p synod-sim --example explore -- plan 7        the plan of seed 7
 //! ```
+#![expect(clippy::print_stdout, reason = "a program that says what it found")]
 
 use std::{env, process::ExitCode, thread};
 

@@ -27,7 +27,7 @@ pub const MARKS: [&str; 32] = [
     "crashed in recovery",
     "disk failed",
     "disk full",
-    "disk low at start",
+    "disk has room again",
     "read answered",
     "lease granted",
     "lease read",

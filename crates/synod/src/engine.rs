@@ -21,7 +21,7 @@ use std::{
 
 use synod_paxos::{
     Client as Session, ClientId, Command, Effect, Level as Confirmed, Message, Node, NodeId, Op,
-    Outbox, Outcome, Record, RecoverError, Schedule, Setup, Slot, acceptor::Acceptor,
+    Outbox, Outcome, Record, RecoverError, Schedule, Setup, Slot,
 };
 
 use crate::{
@@ -35,6 +35,7 @@ mod archive;
 mod effects;
 mod found;
 mod lives;
+mod seen;
 mod snapshots;
 
 pub use crate::{
@@ -413,36 +414,6 @@ impl<M: Machine> Engine<M> {
     #[must_use]
     pub fn schedule(&self) -> &Schedule {
         self.node.replica().schedule()
-    }
-
-    /// A [digest] of all operations and replies so far.
-    #[must_use]
-    pub fn digest(&self) -> u64 {
-        self.node.replica().state().digest
-    }
-
-    /// The user's state.
-    #[must_use]
-    pub fn machine(&self) -> &M {
-        &self.node.replica().state().machine
-    }
-
-    /// The acceptor.
-    #[must_use]
-    pub fn acceptor(&self) -> &Acceptor {
-        self.node.acceptor()
-    }
-
-    /// Whether the leader here is active.
-    #[must_use]
-    pub fn leads(&self) -> bool {
-        self.node.leader().leading()
-    }
-
-    /// The number that a node's disk has drawn, as the log says.
-    #[must_use]
-    pub fn disk_of(&self, node: NodeId) -> Option<u64> {
-        self.system().lives.get(&node.0).map(|life| life.birth)
     }
 
     /// The protocol's state.

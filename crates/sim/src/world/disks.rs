@@ -140,11 +140,11 @@ impl<M: Machine> World<'_, M> {
         self.trace.note(self.now, || format!("{node} does not start: {text}"));
         let process = &mut self.processes[place];
         if is_full(error) {
-            self.marks.add("disk low at start");
             self.queue.push(self.now + START_RETRY, Happening::Start { node });
             return Ok(());
         }
         if let Some(down) = process.failing.take() {
+            self.after_crash(place, Left::Process);
             self.queue.push(self.now + down, Happening::Start { node });
             return Ok(());
         }

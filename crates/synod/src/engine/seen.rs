@@ -1,0 +1,38 @@
+//! What an observer may want to see of a node: one that compares nodes with one another.
+
+use synod_paxos::{NodeId, acceptor::Acceptor};
+
+use super::Engine;
+use crate::machine::Machine;
+
+impl<M: Machine> Engine<M> {
+    /// A [digest](super::digest) of all operations and replies so far.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        self.node.replica().state().digest
+    }
+
+    /// The user's state.
+    #[must_use]
+    pub fn machine(&self) -> &M {
+        &self.node.replica().state().machine
+    }
+
+    /// The acceptor.
+    #[must_use]
+    pub fn acceptor(&self) -> &Acceptor {
+        self.node.acceptor()
+    }
+
+    /// Whether the leader here is active.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.node.leader().leading()
+    }
+
+    /// The number that a node's disk has drawn, as the log says.
+    #[must_use]
+    pub fn disk_of(&self, node: NodeId) -> Option<u64> {
+        self.system().lives.get(&node.0).map(|life| life.birth)
+    }
+}
