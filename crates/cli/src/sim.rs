@@ -122,12 +122,14 @@ struct Source {
     /// As a person would call it.
     name: String,
     plan: Plan,
+    /// It is as small as it can be.
+    shrunk: bool,
 }
 
 impl Source {
     fn of_seed(seed: u64) -> Self {
         let (arguments, name) = (format!("--seed {seed}"), format!("seed {seed}"));
-        Self { arguments, name, plan: Plan::of_seed(seed) }
+        Self { arguments, name, plan: Plan::of_seed(seed), shrunk: false }
     }
 
     fn of_script(path: &Path) -> Result<Self, Error> {
@@ -137,7 +139,7 @@ impl Source {
         let plan = Plan::from_text(&text).and_then(sound);
         let plan = plan.map_err(|error| Error::Script { path: path.to_owned(), error })?;
         let name = path.display().to_string();
-        Ok(Self { arguments: format!("--script {name}"), name, plan })
+        Ok(Self { arguments: format!("--script {name}"), name, plan, shrunk: false })
     }
 }
 
@@ -232,8 +234,8 @@ impl Sim {
                 "--script FILE.toml".to_owned()
             }
         };
-        let source =
-            Source { arguments, name: source.name + ", shrunk", plan: shrunk.plan.clone() };
+        let name = source.name + ", shrunk";
+        let source = Source { arguments, name, plan: shrunk.plan.clone(), shrunk: true };
         let lines = if self.trace_text { usize::MAX } else { LINES };
         let account = Account::new(&source, replay(&source.plan, lines));
         say(&account.to_string());

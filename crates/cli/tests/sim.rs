@@ -78,7 +78,7 @@ fn seeds_are_run_and_summed_up() {
 #[test]
 fn time_ends_a_search_as_well() {
     let totals = json(&sim(&["--minutes", "0.001", "--jobs", "1", "--json"]), 0);
-    assert_eq!(totals["seeds"], 1);
+    assert!(totals["seeds"].as_u64() > Some(0), "{totals}");
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_seed_is_replayed_the_same_and_can_be_read() {
     let outcome = json(&one, 0);
     assert_eq!(outcome, json(&other, 0), "looking at it changes nothing");
     let text = stdout(&other);
-    for expected in ["seed = 3\n", "[cluster]\n", "at (s)", "p1a", "p2b", "decision"] {
+    for expected in ["seed = 3\n", "[cluster]\n", "at (ms)", "p1a", "p2b", "decision"] {
         assert!(text.contains(expected), "{expected}\n{text}");
     }
     let trace = outcome["trace"].as_str().expect("a hash");
@@ -120,7 +120,7 @@ fn what_fails_is_told_and_made_smaller() {
     assert_eq!(shrunk["outcome"]["violated"]["property"], "V1");
     assert_eq!((&shrunk["after"]["faults"], &shrunk["after"]["nodes"]), (&0.into(), &1.into()));
     assert!(shrunk["after"]["requests"].as_u64() < shrunk["before"]["requests"].as_u64());
-    assert!(stdout(&output).contains("before ┆ after"), "{}", stdout(&output));
+    assert!(stdout(&output).contains("┆ before ┆"), "{}", stdout(&output));
     let again = json(&sim(&["--script", &small, "--json"]), 1);
     assert_eq!(again, shrunk["outcome"], "the script is the whole story");
     let script = fs::read_to_string(&small).expect("it has been written");

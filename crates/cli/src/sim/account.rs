@@ -60,7 +60,7 @@ impl<'a> Account<'a> {
 
 impl fmt::Display for Account<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Source { name, arguments, plan } = self.source;
+        let Source { name, arguments, plan, shrunk } = self.source;
         let Report { outcome, events, trace, transcript, .. } = &self.report;
         writeln!(f, "{name}, with synod {}\n\n{}", version(), Schedule(plan))?;
         if !transcript.is_empty() {
@@ -76,6 +76,9 @@ impl fmt::Display for Account<'_> {
         writeln!(f, "  it says: {}", meaning(property))?;
         writeln!(f, "  but:     {what}")?;
         writeln!(f, "all of it:   synod sim {arguments} --trace-text")?;
+        if *shrunk {
+            return Ok(());
+        }
         writeln!(f, "less of it:  synod sim {arguments} --shrink --write smaller.toml")
     }
 }

@@ -19,9 +19,9 @@ impl fmt::Display for Schedule<'_> {
             return writeln!(f, "\nno faults");
         }
         let mut faults = table();
-        faults.set_header(["at (s)", "fault", ""]);
+        faults.set_header(["at (ms)", "fault", ""]);
         for planned in &self.0.faults {
-            let at = format!("{:.3}", planned.at as f64 / 1e6);
+            let at = milliseconds(planned.at);
             faults.add_row([at, planned.fault.name().to_owned(), details(&planned.fault)]);
         }
         align(&mut faults, 0..1);
@@ -37,12 +37,17 @@ fn details(fault: &Fault) -> String {
     fields.map(|(name, value)| detail(name, value)).collect::<Vec<String>>().join(", ")
 }
 
+/// As transcripts have it.
+fn milliseconds(microseconds: u64) -> String {
+    format!("{:.3}", microseconds as f64 / 1e3)
+}
+
 fn detail(name: &str, value: &str) -> String {
     match (name, value, value.parse::<u64>()) {
         ("node", "0", _) => "the leader".into(),
         ("from" | "to", "0", _) => format!("{name} all"),
         ("lasts" | "down" | "back" | "by" | "turn", _, Ok(time)) => {
-            format!("{name} {:.3} s", time as f64 / 1e6)
+            format!("{name} {} ms", milliseconds(time))
         }
         (_, "true", _) => name.into(),
         (_, "false", _) => format!("not {name}"),
@@ -59,11 +64,11 @@ mod tests {
     #[test]
     fn faults_are_told_in_words() {
         let part = Fault::Part { side: vec![1, 3], mute: true, deaf: false, lasts: 250_000 };
-        assert_eq!(details(&part), "side [1, 3], mute, not deaf, lasts 0.250 s");
+        assert_eq!(details(&part), "side [1, 3], mute, not deaf, lasts 250.000 ms");
         let words = Fault::LastWords { node: 0, kind: "p2a".into(), down: 1_000 };
-        assert_eq!(details(&words), "the leader, kind p2a, down 0.001 s");
+        assert_eq!(details(&words), "the leader, kind p2a, down 1.000 ms");
         let slow = Fault::Slow { from: 2, to: 0, by: 5_000, lasts: 9_000_000 };
-        assert_eq!(details(&slow), "from 2, to all, by 0.005 s, lasts 9.000 s");
+        assert_eq!(details(&slow), "from 2, to all, by 5.000 ms, lasts 9000.000 ms");
         assert_eq!(details(&Fault::HandOver), "");
     }
 
@@ -73,7 +78,7 @@ mod tests {
         plan.faults = vec![Planned { at: 1_500_000, fault: Fault::HandOver }];
         let text = Schedule(&plan).to_string();
         assert!(text.contains("seed = 3\n") && text.contains("[cluster]\nfull = "), "{text}");
-        assert!(text.contains("│  1.500 ┆ hand_over ┆"), "{text}");
+        assert!(text.contains("│ 1500.000 ┆ hand_over ┆"), "{text}");
         assert!(!text.contains("no faults") && !text.contains("faults = []"), "{text}");
         plan.faults.clear();
         assert!(Schedule(&plan).to_string().ends_with("no faults\n"));
