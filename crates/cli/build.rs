@@ -2,7 +2,6 @@
 
 use std::{path::Path, process::Command};
 
-#[expect(clippy::print_stdout, reason = "so a build script speaks to cargo")]
 fn main() {
     if let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) {
         println!("cargo::rustc-env=SYNOD_COMMIT={commit}");

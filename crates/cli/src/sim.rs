@@ -171,7 +171,8 @@ impl Sim {
         }
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let jobs = self.jobs.map_or(cores, usize::from);
-        let most = self.seeds.or(self.minutes.is_none().then_some(SEEDS));
+        let default = if self.minutes.is_some() { None } else { Some(SEEDS) };
+        let most = self.seeds.or(default);
         let (began, progress) = (Instant::now(), Progress::of_seeds(most, self.minutes));
         let goes_on = |so_far: &Summary| {
             progress.seeds(so_far, began.elapsed());

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 use synod_sim::{Plan, Summary};
+
+use super::table::{count, rate};
 
 pub(super) struct Progress {
     bar: ProgressBar,
@@ -30,7 +32,7 @@ impl Progress {
     /// So far so good.
     pub(super) fn seeds(&self, so_far: &Summary, now: Duration) {
         self.bar.set_position(if self.timed { milliseconds(now) } else { so_far.seeds });
-        let (seeds, rate) = (HumanCount(so_far.seeds), HumanCount(so_far.rate() as u64));
+        let (seeds, rate) = (count(so_far.seeds), count(rate(so_far)));
         let failed = match so_far.failed.len() {
             0 => String::new(),
             failed => format!(", {failed} failed"),

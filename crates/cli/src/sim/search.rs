@@ -7,7 +7,7 @@ use synod_sim::{MARKS, Summary};
 
 use super::{
     account::{Violated, hex, version},
-    table::{align, count, table},
+    table::{align, count, each, rate, table},
 };
 
 /// What a search has come to.
@@ -28,7 +28,7 @@ pub(super) struct Totals<'a> {
     events: u64,
     seconds: f64,
     jobs: usize,
-    events_per_s_and_core: f64,
+    events_per_s_and_core: u64,
     faults: &'a BTreeMap<&'static str, u64>,
     marks: BTreeMap<&'static str, u64>,
     never: Vec<&'static str>,
@@ -43,8 +43,8 @@ impl<'a> Search<'a> {
         self.summary.failed.is_empty() && enough
     }
 
-    fn rate(&self) -> f64 {
-        self.summary.rate() / self.jobs as f64
+    fn rate(&self) -> u64 {
+        each(rate(self.summary).into(), self.jobs as u128)
     }
 
     pub(super) fn json(&self) -> Totals<'a> {
@@ -74,7 +74,7 @@ impl fmt::Display for Search<'_> {
             ("seeds", format!("{}, from {}", count(*seeds), self.from)),
             ("events", count(*events)),
             ("seconds", format!("{:.1}", took.as_secs_f64())),
-            ("events per second and core", count(self.rate() as u64)),
+            ("events per second and core", count(self.rate())),
             ("trace", hex(*trace)),
         ] {
             totals.add_row([name, &value]);
@@ -105,8 +105,8 @@ impl Search<'_> {
         let mut rows = table();
         rows.set_header([title, "count", "per million seeds"]);
         for (name, number) in counts {
-            let share = number as f64 * 1e6 / self.summary.seeds.max(1) as f64;
-            rows.add_row([name.to_owned(), count(number), count(share as u64)]);
+            let share = each(u128::from(number) * 1_000_000, self.summary.seeds.into());
+            rows.add_row([name.to_owned(), count(number), count(share)]);
         }
         align(&mut rows, 1..3);
         rows

@@ -1,6 +1,7 @@
 //! Tables as all commands print them.
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
+use synod_sim::Summary;
 
 /// An empty table.
 pub(super) fn table() -> Table {
@@ -21,4 +22,14 @@ pub(super) fn align(table: &mut Table, columns: impl Iterator<Item = usize>) {
 /// A number that people can read.
 pub(super) fn count(number: u64) -> String {
     indicatif::HumanCount(number).to_string()
+}
+
+/// So much for each of so many, in whole numbers.
+pub(super) fn each(much: u128, many: u128) -> u64 {
+    u64::try_from(much / many.max(1)).unwrap_or(u64::MAX)
+}
+
+/// Events per second.
+pub(super) fn rate(summary: &Summary) -> u64 {
+    each(u128::from(summary.events) * 1_000_000, summary.took.as_micros())
 }
