@@ -67,6 +67,14 @@ fn quick() -> Vec<Step> {
         cargo(&[], "clippy --workspace --all-targets -- -D warnings"),
         Step { title: "cargo xtask tidy".into(), work: Box::new(tidy::run) },
         cargo(&[], "test --workspace"),
+        // A workspace of its own. In the same directory, what both need is compiled once.
+        cargo(&[], "fmt --manifest-path fuzz/Cargo.toml --check"),
+        cargo(
+            &[],
+            "clippy --manifest-path fuzz/Cargo.toml --target-dir target --all-targets \
+                    -- -D warnings",
+        ),
+        cargo(&[], "test --manifest-path fuzz/Cargo.toml --target-dir target"),
         cargo(&[("RUSTDOCFLAGS", "-D warnings")], "doc --workspace --no-deps"),
     ]
 }

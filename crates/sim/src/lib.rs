@@ -15,6 +15,7 @@ mod check;
 mod event;
 mod explore;
 mod ghost;
+pub mod linearizability;
 mod marks;
 pub mod plan;
 mod properties;

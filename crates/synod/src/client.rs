@@ -156,12 +156,21 @@ type Ready = oneshot::Sender<Result<Arc<Inbox<Errand>>, ConnectError>>;
 fn keep_session(route: Route, ready: Ready) {
     match open_session(route) {
         Ok((mut remote, inbox)) => {
-            if ready.send(Ok(inbox.clone())).is_ok() {
-                run_session(&mut remote, &inbox);
-                inbox.close();
+            let inbox = Closing(inbox);
+            if ready.send(Ok(inbox.0.clone())).is_ok() {
+                run_session(&mut remote, &inbox.0);
             }
         }
         Err(error) => drop(ready.send(Err(error))),
+    }
+}
+
+/// Closes an inbox in the end, also if its owner panics: nobody must wait for ever.
+struct Closing(Arc<Inbox<Errand>>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 

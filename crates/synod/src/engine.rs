@@ -216,7 +216,8 @@ impl<M: Machine> Engine<M> {
             Some(records) => Node::recover(setup, frame.as_deref(), state, records, &mut out)?,
             None => Node::format(setup, state, &mut out),
         };
-        let me = Stranger { node: id, birth, incarnation: node.incarnation(), sequence };
+        let incarnation = node.incarnation();
+        let me = Stranger { node: id, birth, incarnation, process: seed, sequence };
         let mut lives = Lives::default();
         lives.met_self(me, address);
         let mut engine = Self {

@@ -137,6 +137,13 @@ pub enum Tell<'a> {
         /// The leader, if one is known.
         node: Option<NodeId>,
     },
+    /// Who serves clients now: those that a client knew may all be gone tomorrow.
+    Members {
+        /// Counts the configurations. What was said of an earlier one no longer counts.
+        epoch: u64,
+        /// The replicas of the newest configuration that is known here, and where they are.
+        members: Vec<(u32, &'a str)>,
+    },
 }
 
 /// What an operator is told.
@@ -213,8 +220,8 @@ impl<'a> Ask<'a> {
 }
 
 impl Tell<'_> {
-    #[inline]
     /// Appends it, as it goes over the network, to `out`.
+    #[inline]
     pub fn put(&self, out: &mut Vec<u8>) {
         match self {
             Self::Done { cid, reply } => put_bytes(0, *cid, reply, out),
@@ -235,6 +242,10 @@ impl Tell<'_> {
             Self::Leader { node } => {
                 put_bytes(6, u64::from(node.is_some()), &[], out);
                 put_serde(&node.map_or(0, |node| node.0), out);
+            }
+            Self::Members { epoch, members } => {
+                put_bytes(7, *epoch, &[], out);
+                put_serde(members, out);
             }
         }
     }
@@ -259,6 +270,7 @@ impl<'a> Tell<'a> {
                 let node = take_serde(rest)?;
                 Ok(Self::Leader { node: (id > 0).then_some(NodeId(node)) })
             }
+            7 => Ok(Self::Members { epoch: id, members: take_serde(rest)? }),
             other => Err(DecodeError::Kind(*other)),
         }
     }

@@ -99,6 +99,20 @@ impl From<Ask<'_>> for Asked {
     }
 }
 
+/// The members of a configuration that serve clients, and where they are.
+#[derive(Clone, Default, PartialEq, Eq)]
+struct Book {
+    epoch: u64,
+    addresses: Vec<(u32, String)>,
+}
+
+impl Book {
+    fn tell(&self) -> Tell<'_> {
+        let members = self.addresses.iter().map(|(id, at)| (*id, at.as_str())).collect();
+        Tell::Members { epoch: self.epoch, members }
+    }
+}
+
 /// Who the node is.
 struct Identity {
     cluster: u64,
@@ -133,12 +147,16 @@ struct Turn<M> {
     next_chores: Duration,
     /// Chores are done in this turn; what can wait is written, too.
     chores: bool,
+    /// Somebody who wanted to connect still waits.
+    accept: bool,
     /// When a node that was asked to stop does so.
     ends: Option<Duration>,
     /// It ends as a crash would.
     killed: bool,
     /// What clients were told last about who leads.
     leader: Option<NodeId>,
+    /// What they were told last about who the members are.
+    book: Book,
 }
 
 impl<M> Default for Turn<M> {
@@ -151,9 +169,11 @@ impl<M> Default for Turn<M> {
             late: Vec::new(),
             next_chores: Duration::ZERO,
             chores: false,
+            accept: false,
             ends: None,
             killed: false,
             leader: None,
+            book: Book::default(),
         }
     }
 }
@@ -333,7 +353,11 @@ impl<M: Machine> Runtime<M> {
             match self.listener.accept() {
                 Ok((stream, _)) => self.io.accept(now, stream),
                 Err(error) if error.kind() == std_io::ErrorKind::WouldBlock => return,
-                Err(error) => return tracing::warn!(%error, "a connection cannot be accepted"),
+                Err(error) => {
+                    // Nobody will say that it waits: it is tried again with the next chores.
+                    self.turn.accept = true;
+                    return tracing::warn!(%error, "a connection cannot be accepted");
+                }
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What may happen to a system, and what it has to do then.
 
 mod disks;
+mod leaders;
 mod members;
 mod network;
 mod processes;

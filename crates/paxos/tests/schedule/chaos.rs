@@ -40,7 +40,7 @@ pub(crate) fn run(seed: u64, trace: &Trace) -> Result<Marks, Violation> {
 }
 
 impl World {
-    fn populate(&mut self) -> Judged {
+    pub(crate) fn populate(&mut self) -> Judged {
         let Members { replicas, leaders, acceptors, .. } = self.options.members.clone();
         for id in replicas.iter().copied() {
             let roles = if self.options.colocated { Roles::ALL } else { Roles::REPLICA };
@@ -205,7 +205,7 @@ impl World {
 
     /// The leader is cut off or does nothing for a while, without noticing, and another one takes
     /// over as soon as it can; sometimes after all others have restarted.
-    fn usurp(&mut self) -> Judged {
+    pub(crate) fn usurp(&mut self) -> Judged {
         let leads = |id: &NodeId| self.node(*id).is_some_and(|node| node.leader().active());
         let leaders = self.history.latest().members.leaders.clone();
         let Some(leader) = self.ids.iter().copied().find(leads) else { return Ok(()) };
@@ -259,7 +259,7 @@ impl World {
         self.ask(place, op)
     }
 
-    fn ask(&mut self, place: usize, op: Op) -> Judged {
+    pub(crate) fn ask(&mut self, place: usize, op: Op) -> Judged {
         let to = self.callers[place].at;
         let command = self.callers[place].client.request(op);
         self.note(|| format!("client -> {to} request {command}"));
@@ -275,7 +275,7 @@ impl World {
         Ok(())
     }
 
-    fn retry_at(&mut self, place: usize, to: NodeId) {
+    pub(crate) fn retry_at(&mut self, place: usize, to: NodeId) {
         self.callers[place].at = to;
         let commands: Vec<_> = self.callers[place].client.retry().collect();
         for command in commands {
@@ -313,7 +313,7 @@ impl World {
 
     /// An operator replaces some processes, going by what some replica says; at times, two
     /// operators do so at once.
-    fn reconfigure(&mut self) -> Judged {
+    pub(crate) fn reconfigure(&mut self) -> Judged {
         if self.options.reconfigurations == 0 {
             return Ok(());
         }
@@ -369,7 +369,7 @@ impl World {
     }
 
     /// No more faults: everything that waits gets done, and all replicas agree in the end.
-    fn recuperate(&mut self) -> Judged {
+    pub(crate) fn recuperate(&mut self) -> Judged {
         self.note(|| "no more faults".into());
         self.calm = true;
         self.network.cuts.heal();

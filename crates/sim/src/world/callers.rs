@@ -207,7 +207,8 @@ impl<M: Machine> World<'_, M> {
                     | Tell::Expired { .. }
                     | Tell::ReadRefused { .. }
                     | Tell::Report { .. }
-                    | Tell::Leader { .. } => None,
+                    | Tell::Leader { .. }
+                    | Tell::Members { .. } => None,
                 };
                 self.settled(number, settled, answer)?;
                 if self.plan.workload.think < 1000 { self.ask(number) } else { Ok(()) }

@@ -193,13 +193,7 @@ impl<M: Machine> World<'_, M> {
         let Some(process) = self.process(from) else { return Ok(()) };
         let life = process.life;
         let Some(up) = &process.up else { return Ok(()) };
-        let caller = Who::Peer {
-            node: from,
-            birth: up.identity.birth,
-            incarnation: up.engine.incarnation(),
-            sequence: up.engine.sequence(),
-            address: super::process::address(from),
-        };
+        let caller = up.engine.introduce();
         let meant = Some(NodeId(to.0 % 3 + 1));
         let hello = Box::new(Hello { cluster: CLUSTER, to: meant, caller });
         let parcel = Parcel::Hello { from, life, dial: 0, hello };
@@ -210,9 +204,9 @@ impl<M: Machine> World<'_, M> {
     fn foreign(&mut self, to: NodeId) -> Judged {
         self.marks.add("foreign node refused");
         let from = NodeId(to.0 % 3 + 1);
-        let (birth, incarnation, sequence) = (1, 1 << 20, 1 << 40);
+        let (birth, incarnation, process, sequence) = (1, 1 << 20, 1, 1 << 40);
         let address = String::new();
-        let caller = Who::Peer { node: from, birth, incarnation, sequence, address };
+        let caller = Who::Peer { node: from, birth, incarnation, process, sequence, address };
         let hello = Box::new(Hello { cluster: CLUSTER + 1, to: Some(to), caller });
         let parcel = Parcel::Hello { from, life: u64::MAX, dial: 0, hello };
         self.arrives(to, 0, parcel)

@@ -2,13 +2,13 @@
 
 use synod::{
     Machine,
-    transport::handshake::{Answer, Caller as Who, Hello, Welcome},
+    transport::handshake::{Answer, Hello, Welcome},
 };
 use synod_paxos::NodeId;
 
 use super::{
     CLUSTER, World,
-    process::{Line, Output, Parcel, Up, address},
+    process::{Line, Output, Parcel, Up},
 };
 use crate::{event::Judged, queue::Time};
 
@@ -53,15 +53,7 @@ impl<M: Machine> World<'_, M> {
 
 impl<M: Machine> Up<M> {
     fn hello(&self, to: Option<NodeId>) -> Hello {
-        let node = self.engine.id();
-        let caller = Who::Peer {
-            node,
-            birth: self.identity.birth,
-            incarnation: self.engine.incarnation(),
-            sequence: self.engine.sequence(),
-            address: address(node),
-        };
-        Hello { cluster: CLUSTER, to, caller }
+        Hello { cluster: CLUSTER, to, caller: self.engine.introduce() }
     }
 
     /// Somebody says who it is.

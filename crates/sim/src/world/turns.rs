@@ -295,7 +295,8 @@ impl<M: Machine> World<'_, M> {
             Tell::Refused { .. }
             | Tell::ReadRefused { .. }
             | Tell::Report { .. }
-            | Tell::Leader { .. } => {}
+            | Tell::Leader { .. }
+            | Tell::Members { .. } => {}
         }
         let said = Said::Bytes(bytes);
         let at = self.now + self.wires.latency(&mut self.streams);

@@ -227,7 +227,7 @@ impl<W> Calls<W> {
             Tell::Report { id, ref report } => {
                 self.answered(id, || Outcome::Report(report.clone()));
             }
-            Tell::Expired { .. } | Tell::Leader { .. } => {}
+            Tell::Expired { .. } | Tell::Leader { .. } | Tell::Members { .. } => {}
         }
     }
 

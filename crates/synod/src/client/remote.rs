@@ -69,7 +69,9 @@ pub(crate) struct Remote<W> {
     events: Events,
     began: Instant,
     route: Route,
+    /// Where the members are, as of the newest configuration that any node has told of.
     book: BTreeMap<u32, String>,
+    epoch: u64,
     links: Vec<Option<Link>>,
     /// The link in use.
     current: Option<usize>,
@@ -102,6 +104,7 @@ impl<W> Remote<W> {
             began: Instant::now(),
             route,
             book: BTreeMap::new(),
+            epoch: 0,
             links: Vec::new(),
             current: None,
             dialing: None,
@@ -274,6 +277,13 @@ impl<W> Remote<W> {
                 self.silence = SILENCE;
                 match Tell::take(frame).map_err(|error| invalid(error.to_string()))? {
                     Tell::Leader { node } => self.leader = node,
+                    Tell::Members { epoch, members } => {
+                        if epoch >= self.epoch {
+                            let members = members.into_iter();
+                            self.book = members.map(|(id, at)| (id, at.to_owned())).collect();
+                            self.epoch = epoch;
+                        }
+                    }
                     Tell::Expired { cid } => self.expired |= self.calls.has(cid),
                     tell @ (Tell::Done { .. }
                     | Tell::Refused { .. }

@@ -25,6 +25,8 @@ pub struct Stranger {
     pub birth: u64,
     /// Which life it is in.
     pub incarnation: u32,
+    /// Drawn when this life began: tells apart two that run from copies of one disk.
+    pub process: u64,
     /// The number of the last record in its log.
     pub sequence: u64,
 }
@@ -39,23 +41,23 @@ pub(super) struct Lives {
 
 impl Lives {
     fn vet(&mut self, system: &System, stranger: Stranger) -> Result<(), Refusal> {
-        let Stranger { node, birth, incarnation, sequence } = stranger;
-        let told = system.lives.get(&node.0).map(|&Life { birth, incarnation }| Stranger {
-            node,
-            birth,
-            incarnation,
-            sequence: 0,
-        });
-        let seen = self.seen.get(&node).copied();
-        for known in told.into_iter().chain(seen) {
+        let Stranger { node, birth, incarnation, process, sequence } = stranger;
+        let seen = self.seen.get(&node);
+        let life = |seen: &Stranger| Life { birth: seen.birth, incarnation: seen.incarnation };
+        for known in system.lives.get(&node.0).copied().into_iter().chain(seen.map(life)) {
             if known.birth != birth {
                 return Err(Refusal::Amnesia { node, known_birth: known.birth });
             }
             if known.incarnation > incarnation {
                 return Err(Refusal::Duplicate { node, incarnation: known.incarnation });
             }
-            if known.sequence > sequence {
-                let (known, claimed) = (known.sequence, sequence);
+        }
+        if let Some(seen) = seen {
+            if seen.incarnation == incarnation && seen.process != process {
+                return Err(Refusal::Duplicate { node, incarnation });
+            }
+            if seen.sequence > sequence {
+                let (known, claimed) = (seen.sequence, sequence);
                 return Err(Refusal::Rollback { node, known, claimed });
             }
         }
@@ -115,7 +117,9 @@ impl<M: Machine> Engine<M> {
         if hello.to.is_some_and(|to| to != me) {
             return Err(Refusal::WrongNode { is: me });
         }
-        let Caller::Peer { node, birth, incarnation, sequence, ref address } = hello.caller else {
+        let Caller::Peer { node, birth, incarnation, process, sequence, ref address } =
+            hello.caller
+        else {
             return Ok(None);
         };
         if !proves(node) {
@@ -125,8 +129,22 @@ impl<M: Machine> Engine<M> {
         if node == me {
             return Err(Refusal::Duplicate { node, incarnation: self.node.incarnation() });
         }
-        self.vet(Stranger { node, birth, incarnation, sequence }, address)?;
+        self.vet(Stranger { node, birth, incarnation, process, sequence }, address)?;
         Ok(Some((node, incarnation)))
+    }
+
+    /// How this node introduces itself to others.
+    #[must_use]
+    pub fn introduce(&self) -> Caller {
+        let node = self.node.id();
+        Caller::Peer {
+            node,
+            birth: self.birth,
+            incarnation: self.node.incarnation(),
+            process: self.lives.seen.get(&node).map_or(0, |me| me.process),
+            sequence: self.sequence(),
+            address: self.lives.addresses.get(&node).cloned().unwrap_or_default(),
+        }
     }
 
     /// A node introduces itself. To be called before any message of it is handed over.
@@ -158,7 +176,7 @@ mod tests {
     use super::*;
 
     fn stranger(birth: u64, incarnation: u32, sequence: u64) -> Stranger {
-        Stranger { node: NodeId(1), birth, incarnation, sequence }
+        Stranger { node: NodeId(1), birth, incarnation, process: 77, sequence }
     }
 
     #[test]
@@ -171,6 +189,8 @@ mod tests {
         assert!(matches!(older, Err(Refusal::Rollback { known: 150, claimed: 149, .. })));
         let before = lives.vet(&system, stranger(7, 2, 200));
         assert!(matches!(before, Err(Refusal::Duplicate { incarnation: 3, .. })));
+        let copied = lives.vet(&system, Stranger { process: 78, ..stranger(7, 3, 150) });
+        assert!(matches!(copied, Err(Refusal::Duplicate { incarnation: 3, .. })));
         let wiped = lives.vet(&system, stranger(8, 9, 900));
         assert!(matches!(wiped, Err(Refusal::Amnesia { known_birth: 7, .. })));
     }

@@ -35,6 +35,8 @@ const PEER_QUEUE_MAX: usize = 64 << 20;
 pub(super) const CLIENT_QUEUE_MAX: usize = 4 << 20;
 /// Most connections.
 const CONNECTIONS_MAX: usize = 1 << 14;
+/// With as many, no further client is let in: the rest is for nodes, and for saying so.
+pub(super) const CLIENTS_MAX: usize = CONNECTIONS_MAX - (1 << 10);
 /// Most bytes read from one connection before the others have their turn.
 const READ_BUDGET: usize = 1 << 20;
 
@@ -141,11 +143,17 @@ impl<M: Machine> Io<M> {
         std::mem::take(&mut self.batch)
     }
 
+    /// How many connections there are.
+    pub(super) fn connections(&self) -> usize {
+        self.conns.len() - self.free.len()
+    }
+
     /// Takes in a connection that somebody has made.
     pub(super) fn accept(&mut self, now: Duration, stream: TcpStream) {
-        if self.conns.len() - self.free.len() >= CONNECTIONS_MAX {
+        if self.connections() >= CONNECTIONS_MAX {
             return; // Dropped: whoever connects sees it, and tries another node.
         }
+        super::socket::keep_alive(&stream);
         match Connection::accepted(stream, self.tls.as_ref()) {
             Ok(connection) => drop(self.add(now, connection, Stage::Greeting)),
             Err(error) => tracing::debug!(%error, "a connection cannot be taken in"),

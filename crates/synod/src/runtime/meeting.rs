@@ -5,8 +5,8 @@ use std::{io as std_io, time::Duration};
 use synod_paxos::NodeId;
 
 use super::{
-    LOCAL, Runtime,
-    io::{Fault, Stage},
+    Book, LOCAL, Runtime,
+    io::{CLIENTS_MAX, Fault, Stage},
     peers::Reach,
     resolver::resolve,
 };
@@ -29,6 +29,10 @@ impl<M: Machine> Runtime<M> {
                 let welcome = Answer::Welcome(self.welcome());
                 self.io.put(place, |out| welcome.encode(out));
                 self.io.establish(place, stage);
+                if let Stage::Client(_) = stage {
+                    let book = self.book();
+                    self.io.put(place, |out| book.tell().put(out));
+                }
                 if let (Stage::In(node, _), Caller::Peer { address, .. }) = (stage, &hello.caller) {
                     self.io.peers.know(node, address);
                     if let Some(before) = self.io.peers.arrived(node, place) {
@@ -53,10 +57,14 @@ impl<M: Machine> Runtime<M> {
     }
 
     fn admit(&mut self, place: usize, hello: &Hello) -> Result<Stage, Refusal> {
+        let room = self.io.connections() <= CLIENTS_MAX;
         let conn = self.io.conn(place);
         let proves = |node| conn.is_some_and(|conn| conn.connection.proves(node));
-        let peer = self.engine.admit(self.identity.cluster, hello, proves)?;
-        Ok(peer.map_or(Stage::Client(None), |(node, incarnation)| Stage::In(node, incarnation)))
+        match self.engine.admit(self.identity.cluster, hello, proves)? {
+            Some((node, incarnation)) => Ok(Stage::In(node, incarnation)),
+            None if room => Ok(Stage::Client(None)),
+            None => Err(Refusal::Busy),
+        }
     }
 
     fn welcome(&self) -> Welcome {
@@ -107,11 +115,32 @@ impl<M: Machine> Runtime<M> {
         self.know_members();
         self.reach_peers(now);
         self.close_silent(now);
+        if std::mem::take(&mut self.turn.accept) {
+            self.accept(now);
+        }
+        self.tell_news();
+    }
+
+    /// Tells clients who leads and who the members are, if that has changed.
+    fn tell_news(&mut self) {
+        let book = self.book();
+        if self.turn.book != book {
+            self.io.tell_clients(&book.tell());
+            self.turn.book = book;
+        }
         let leader = self.engine.leader();
         if self.turn.leader != leader {
             self.turn.leader = leader;
             self.io.tell_clients(&Tell::Leader { node: leader });
         }
+    }
+
+    /// Who serves clients in the newest configuration, as far as it is known where they are.
+    fn book(&self) -> Book {
+        let (latest, system) = (self.engine.schedule().latest(), self.engine.system());
+        let replicas = latest.members.replicas.iter();
+        let known = replicas.filter_map(|id| Some((id.0, system.book.get(&id.0)?.clone())));
+        Book { epoch: latest.epoch, addresses: known.collect() }
     }
 
     /// Keeps the list of peers in step with the configurations and the book of addresses.
@@ -155,14 +184,8 @@ impl<M: Machine> Runtime<M> {
     }
 
     fn dial(&mut self, now: Duration, node: NodeId, address: std::net::SocketAddr) {
-        let caller = Caller::Peer {
-            node: self.engine.id(),
-            birth: self.identity.birth,
-            incarnation: self.engine.incarnation(),
-            sequence: self.engine.sequence(),
-            address: self.identity.address.clone(),
-        };
-        let hello = Hello { cluster: self.identity.cluster, to: Some(node), caller };
+        let (cluster, caller) = (self.identity.cluster, self.engine.introduce());
+        let hello = Hello { cluster, to: Some(node), caller };
         self.io.dial(now, node, address, &hello);
     }
 

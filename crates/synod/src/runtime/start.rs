@@ -10,7 +10,7 @@ use std::{
 
 use futures_channel::oneshot;
 use mio::{Poll, net::TcpListener};
-use synod_paxos::{NodeId, Roles, Setup};
+use synod_paxos::{NodeId, Roles, Setup, Timing};
 use synod_storage::{Directory, Options, Store, Want};
 
 use crate::{
@@ -140,14 +140,7 @@ fn prepare<M: Machine>(
     let mut io = Io::new(registry, builder.tls, peers, clients::Clients::new(), worker);
 
     let boot = Boot {
-        setup: Setup {
-            id: NodeId(id),
-            roles: Roles::ALL,
-            schedule: genesis.schedule()?,
-            timing: builder.timing,
-            seed: clients::random(),
-            sessions: usize::try_from(genesis.sessions).unwrap_or(usize::MAX),
-        },
+        setup: setup(NodeId(id), &genesis, builder.timing)?,
         birth: identity.birth,
         address: address.clone(),
         sequence: store.sequence(),
@@ -178,6 +171,12 @@ fn prepare<M: Machine>(
     runtime.watch()?;
     tracing::info!(node = id, address = runtime.identity.address, "started");
     Ok(runtime)
+}
+
+fn setup(id: NodeId, genesis: &Genesis, timing: Timing) -> Result<Setup, StartError> {
+    let (roles, schedule) = (Roles::ALL, genesis.schedule()?);
+    let sessions = usize::try_from(genesis.sessions).unwrap_or(usize::MAX);
+    Ok(Setup { id, roles, schedule, timing, seed: clients::random(), sessions })
 }
 
 /// Listens, and says where the others reach the node.

@@ -54,6 +54,8 @@ pub enum Caller {
         birth: u64,
         /// How many times it has started.
         incarnation: u32,
+        /// Drawn when it started.
+        process: u64,
         /// The number of the last record on its disk.
         sequence: u64,
         /// Where it can be reached.
@@ -238,11 +240,12 @@ impl Hello {
         self.cluster.put(out);
         self.to.put(out);
         match &self.caller {
-            Caller::Peer { node, birth, incarnation, sequence, address } => {
+            Caller::Peer { node, birth, incarnation, process, sequence, address } => {
                 out.push(0);
                 node.put(out);
                 birth.put(out);
                 incarnation.put(out);
+                process.put(out);
                 sequence.put(out);
                 address.put(out);
             }
@@ -267,6 +270,7 @@ impl Hello {
                 node: Wire::take(bytes)?,
                 birth: Wire::take(bytes)?,
                 incarnation: Wire::take(bytes)?,
+                process: Wire::take(bytes)?,
                 sequence: Wire::take(bytes)?,
                 address: Wire::take(bytes)?,
             },
@@ -499,6 +503,7 @@ mod tests {
             node: NodeId(2),
             birth: 0x1112_1314_1516_1718,
             incarnation: 3,
+            process: 0x2122_2324_2526_2728,
             sequence: 0x99,
             address: "b:7000".to_owned(),
         };
@@ -566,7 +571,8 @@ mod tests {
                     b"synod\0\x01\0\0",
                     &[8, 7, 6, 5, 4, 3, 2, 1, 1, 1, 0, 0, 0],
                     &[0, 2, 0, 0, 0, 0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11],
-                    &[3, 0, 0, 0, 0x99, 0, 0, 0, 0, 0, 0, 0],
+                    &[3, 0, 0, 0, 0x28, 0x27, 0x26, 0x25, 0x24, 0x23, 0x22, 0x21],
+                    &[0x99, 0, 0, 0, 0, 0, 0, 0],
                     b"\x06\0b:7000",
                 ],
             ),

@@ -1,10 +1,14 @@
 //! Who takes part: members come and go while the cluster is in use.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
 
-use synod::{Linearizable, Local, Member, MembershipError, ReadError, Refused};
+use synod::{Client, Connect, Linearizable, Local, Member, MembershipError, ReadError, Refused};
 
-use crate::cluster::{Cluster, Query, address, append, numbers, until, wait};
+use crate::cluster::{Cluster, Journal, Query, address, append, numbers, until, wait};
 
 /// The voters that the newest configuration names.
 fn voters(cluster: &Cluster, id: u32) -> Vec<u32> {
@@ -101,6 +105,43 @@ fn all_nodes_are_replaced_one_after_the_other() {
         assert_eq!(cluster.numbers(id), expected);
     }
     cluster.converge();
+}
+
+#[test]
+fn a_client_far_away_outlives_all_nodes_that_it_knew() {
+    let mut cluster = Cluster::new(3);
+    let connect = Connect::to(&cluster.peers).connect();
+    let client: Client<Journal> = wait("connect", connect).unwrap();
+    append(&client, 1).unwrap();
+    let desired: Vec<_> = [4, 5, 6].map(|id| cluster.join(id)).into();
+    wait("members", cluster.client(1).ensure_members(desired)).unwrap();
+    append(&client, 2).unwrap();
+    [1, 2, 3].iter().for_each(|id| cluster.kill(*id));
+    append(&client, 3).unwrap();
+    assert_eq!(numbers(&client, Linearizable), [1, 2, 3]);
+}
+
+#[test]
+fn a_client_far_away_does_not_notice_that_its_node_is_replaced() {
+    let mut cluster = Cluster::new(3);
+    let connect = Connect::to(&cluster.peers).connect();
+    let client: Client<Journal> = wait("connect", connect).unwrap();
+    let desired: Vec<_> = [4, 5, 6].map(|id| cluster.join(id)).into();
+    let operator = cluster.client(1);
+    let working = AtomicBool::new(true);
+    let done = thread::scope(|scope| {
+        let calls = scope.spawn(|| {
+            let working = || working.load(Relaxed);
+            (1..).take_while(|number| working() && append(&client, *number).is_ok()).count()
+        });
+        wait("members", operator.ensure_members(desired)).unwrap();
+        thread::sleep(Duration::from_millis(500));
+        assert!(!calls.is_finished(), "a call has failed");
+        working.store(false, Relaxed);
+        calls.join().unwrap()
+    });
+    assert!(done > 0);
+    assert_eq!(numbers(&client, Linearizable).len(), done);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use synod::{Builder, StopReason, transport::handshake::Refusal};
+use synod::{Builder, Node, StopReason, transport::handshake::Refusal};
 
 use crate::cluster::{Cluster, Journal, append, stopped, until, wait};
 
@@ -92,6 +92,23 @@ fn an_older_copy_of_a_directory_is_refused() {
     );
     append(&cluster.client(1), 40).unwrap();
     assert_eq!(cluster.numbers(3).len(), 41);
+}
+
+#[test]
+fn of_two_copies_of_a_disk_that_run_at_once_one_is_refused() {
+    let mut cluster = worked(3);
+    cluster.kill(2);
+    let copied = cluster.data.path().join("copy");
+    copy(&cluster.directory(2), &copied);
+    cluster.start(2);
+    append(&cluster.client(2), 20).unwrap();
+    let builder = Node::open_with(&copied, Journal::default()).unwrap().id(2);
+    let builder = builder.segment_bytes(1 << 20).peers(&cluster.peers).listen("127.0.0.1:0");
+    let copied = wait("a start", builder.start()).unwrap();
+    let reason = stopped(&copied);
+    assert!(matches!(refused(&reason), Refusal::Duplicate { incarnation: 2, .. }), "{reason}");
+    append(&cluster.client(2), 21).unwrap();
+    assert_eq!(cluster.numbers(2).len(), 22);
 }
 
 #[test]

@@ -43,9 +43,8 @@ fn a_leader_whose_disk_hangs_is_replaced() {
         let before = fsync.seen();
         fsync.set(Syncs::Hang);
         fsync.must_bite(before);
-        for_a_while();
-        trial.must_progress(&format!("while the disk of node {victim} hangs"));
         if leads {
+            let hung = Instant::now();
             // Who votes without a disk does not lead, however quick its heartbeats are.
             let deadline = Instant::now() + BOUND;
             while trial.leader(&others(&NODES, victim)) == victim {
@@ -53,7 +52,10 @@ fn a_leader_whose_disk_hangs_is_replaced() {
                 thread::sleep(Duration::from_millis(20));
             }
             trial.must_progress("with another leader");
+            eprintln!("the leader's disk hung: writes went on after {:?}", hung.elapsed());
         }
+        for_a_while();
+        trial.must_progress(&format!("while the disk of node {victim} hangs"));
         trial.cluster.fsync(victim).set(Syncs::Work);
         trial.must_progress("when no disk hangs");
     }
