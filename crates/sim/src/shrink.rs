@@ -70,16 +70,9 @@ pub fn shrink(
     let report = run(plan);
     let violation = report.outcome.err()?;
     let before = Size::new(plan, report.events);
-    let mut search = Search {
-        plan: plan.clone(),
-        violation,
-        size: before,
-        events_max: before.events,
-        survivable: plan.is_survivable(),
-        runs: 1,
-        run,
-        progress,
-    };
+    let survivable = plan.is_survivable();
+    let mut search =
+        Search { plan: plan.clone(), violation, size: before, survivable, runs: 1, run, progress };
     loop {
         let last = search.plan.clone();
         search.drop_kinds_of_faults();
@@ -91,8 +84,7 @@ pub fn shrink(
         }
     }
     let other_seeds = search.other_seeds();
-    let Search { mut plan, violation, size: after, runs, .. } = search;
-    plan.faults.sort_by_key(|planned| planned.at);
+    let Search { plan, violation, size: after, runs, .. } = search;
     Some(Shrunk { plan, violation, before, after, runs, other_seeds })
 }
 
@@ -160,8 +152,6 @@ struct Search<R, P> {
     /// How it fails.
     violation: Violation,
     size: Size,
-    /// As many events as it took in the beginning.
-    events_max: u64,
     /// What the plan destroys can be done without, and that must stay so.
     survivable: bool,
     runs: u64,
@@ -182,10 +172,7 @@ impl<R: Fn(&Plan) -> Report, P: FnMut(u64, &Plan) -> bool> Search<R, P> {
         self.runs += 1;
         let report = (self.run)(&plan);
         match report.outcome {
-            // A longer story would not be a simpler one.
-            Err(violation)
-                if is_alike(&violation, &self.violation) && report.events <= self.events_max =>
-            {
+            Err(violation) if is_alike(&violation, &self.violation) => {
                 self.size = Size::new(&plan, report.events);
                 (self.plan, self.violation) = (plan, violation);
                 true
@@ -240,12 +227,6 @@ impl<R: Fn(&Plan) -> Report, P: FnMut(u64, &Plan) -> bool> Search<R, P> {
             self.bisect(least, get, set);
         }
         for place in 0..self.plan.faults.len() {
-            let at = |plan: &Plan| plan.faults.get(place).map_or(0, |it| it.at);
-            self.bisect(0, at, |plan, value| {
-                if let Some(fault) = plan.faults.get_mut(place) {
-                    fault.at = value;
-                }
-            });
             let lasts = |plan: &Plan| {
                 let mut fault = plan.faults.get(place).map(|it| it.fault.clone());
                 fault.as_mut().and_then(lasts).map_or(0, |time| *time)
@@ -397,10 +378,7 @@ mod tests {
         assert_eq!((small.plan.cluster.full, small.plan.cluster.read_copies), (4, 0));
         assert_eq!((small.plan.workload.clients, small.plan.workload.requests), (1, 7));
         assert_eq!((small.plan.network.latency, small.plan.seed), ((1, 0), 1));
-        for Planned { at, mut fault } in small.plan.faults.clone() {
-            let lasts = lasts(&mut fault).copied();
-            assert_eq!((at, lasts), (0, Some(1)), "{fault:?}");
-        }
+        assert!(small.plan.faults.iter().all(|it| lasts(&mut it.fault.clone()) == Some(&mut 1)));
         assert_eq!(small.before, Size::new(&plan, plan.chaos));
         assert_eq!(small.after, Size::new(&small.plan, small.plan.chaos));
         assert_eq!(small.other_seeds, OTHER_SEEDS);
@@ -454,18 +432,6 @@ mod tests {
         });
         // Of three or four nodes, two could not be lost.
         assert_eq!(small.expect("it fails").plan.cluster.full, 5);
-    }
-
-    #[test]
-    fn what_takes_longer_is_not_simpler() {
-        let plan = crowded();
-        let run = |plan: &Plan| Report {
-            events: 1000 - u64::from(plan.workload.requests),
-            ..report(plan, |_| Some(Violation::new("G1", "always")))
-        };
-        let small = shrink(&plan, run, |_, _| true).expect("it fails");
-        assert_eq!(small.plan.workload.requests, plan.workload.requests);
-        assert_eq!((small.plan.faults.len(), small.after.events), (0, small.before.events));
     }
 
     #[test]
