@@ -75,6 +75,9 @@ pub(crate) struct Sim {
     /// If the plan fails, make it as small as possible
     #[arg(long, requires = "one")]
     shrink: bool,
+    /// Other seeds to try with each smaller plan: more for a failure that needs luck
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "shrink")]
+    rolls: u16,
     /// Write the plan to a file, as a script: the smaller one, with --shrink
     #[arg(long, value_name = "FILE.toml", requires = "one")]
     write: Option<PathBuf>,
@@ -164,11 +167,7 @@ impl Sim {
 
     /// Many seeds, and in detail the first one that fails.
     fn many(&self) -> Result<Found, Error> {
-        let interrupted = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            signal_hook::flag::register(signal, Arc::clone(&interrupted))
-                .map_err(Error::Signals)?;
-        }
+        let interrupted = interrupts()?;
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let jobs = self.jobs.map_or(cores, usize::from);
         let default = if self.minutes.is_some() { None } else { Some(SEEDS) };
@@ -212,13 +211,13 @@ impl Sim {
             let file = fs::OpenOptions::new().create(true).append(true).open(path);
             file.map_err(|error| Error::Write { path: path.clone(), error })?;
         }
-        let progress = Progress::of_shrinking();
+        let (progress, interrupted) = (Progress::of_shrinking(), interrupts()?);
         let shrunk = quietly(|| {
             let goes_on = |runs: u64, plan: &Plan| {
                 progress.shrinking(runs, plan);
-                true
+                !interrupted.load(Ordering::Relaxed)
             };
-            shrink(&source.plan, synod_sim::run, goes_on)
+            shrink(&source.plan, self.rolls.into(), synod_sim::run, goes_on)
         });
         progress.finish();
         let shrunk = shrunk.ok_or(Error::Holds)?;
@@ -250,6 +249,15 @@ impl Sim {
         }
         Ok(())
     }
+}
+
+/// Set by an interrupt, which ends a search: what it has found so far is told.
+fn interrupts() -> Result<Arc<AtomicBool>, Error> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&flag)).map_err(Error::Signals)?;
+    }
+    Ok(flag)
 }
 
 fn write(path: &Path, script: &str) -> Result<(), Error> {

@@ -144,6 +144,7 @@ fn what_cannot_be_run_is_refused_with_what_to_do() {
     for (arguments, words) in [
         (&["--trace-text"][..], &["--seed", "--script"][..]),
         (&["--shrink"], &["--seed", "--script"]),
+        (&["--seed", "1", "--rolls", "2"], &["--shrink"]),
         (&["--seed", "1", "--seeds", "2"], &["--seed <SEED>", "--seeds <N>"]),
         (&["--seed", "1", "--script", "a"], &["--seed", "--script"]),
         (&["--seeds", "0"], &["--seeds", "1.."]),

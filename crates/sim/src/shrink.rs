@@ -58,12 +58,16 @@ pub struct Shrunk {
 /// [`run_with`](crate::run_with) with another state machine. `progress` is called before each run,
 /// with the number of runs so far and the smallest plan, and ends the search by returning false.
 ///
+/// Whatever is left out of a plan changes what is drawn afterwards, and a failure that needs some
+/// luck may vanish with it. So each step has `rolls` chances more, with other seeds.
+///
 /// ```
 /// # use synod_sim::{Plan, run, shrink};
-/// assert_eq!(shrink(&Plan::of_seed(1), run, |_, _| true), None);
+/// assert_eq!(shrink(&Plan::of_seed(1), 0, run, |_, _| true), None);
 /// ```
 pub fn shrink(
     plan: &Plan,
+    rolls: u64,
     run: impl Fn(&Plan) -> Report,
     progress: impl FnMut(u64, &Plan) -> bool,
 ) -> Option<Shrunk> {
@@ -71,8 +75,16 @@ pub fn shrink(
     let violation = report.outcome.err()?;
     let before = Size::new(plan, report.events);
     let survivable = plan.is_survivable();
-    let mut search =
-        Search { plan: plan.clone(), violation, size: before, survivable, runs: 1, run, progress };
+    let mut search = Search {
+        plan: plan.clone(),
+        violation,
+        size: before,
+        survivable,
+        rolls,
+        runs: 1,
+        run,
+        progress,
+    };
     loop {
         let last = search.plan.clone();
         search.drop_kinds_of_faults();
@@ -154,6 +166,7 @@ struct Search<R, P> {
     size: Size,
     /// What the plan destroys can be done without, and that must stay so.
     survivable: bool,
+    rolls: u64,
     runs: u64,
     run: R,
     progress: P,
@@ -161,15 +174,20 @@ struct Search<R, P> {
 
 impl<R: Fn(&Plan) -> Report, P: FnMut(u64, &Plan) -> bool> Search<R, P> {
     /// Whether another plan is one, and fails in the same way. If so, it is the smallest so far.
-    fn accepts(&mut self, plan: Plan) -> bool {
-        let possible = plan != self.plan
+    fn accepts(&mut self, plan: &Plan) -> bool {
+        let possible = *plan != self.plan
             && plan.validate().is_ok()
-            && (plan.is_survivable() || !self.survivable)
-            && (self.progress)(self.runs, &self.plan);
-        if !possible {
+            && (plan.is_survivable() || !self.survivable);
+        possible && (0..=self.rolls).any(|roll| self.fails(plan, plan.seed.wrapping_add(roll)))
+    }
+
+    /// Whether a plan fails in the same way with this seed.
+    fn fails(&mut self, plan: &Plan, seed: u64) -> bool {
+        if !(self.progress)(self.runs, &self.plan) {
             return false;
         }
         self.runs += 1;
+        let plan = Plan { seed, ..plan.clone() };
         let report = (self.run)(&plan);
         match report.outcome {
             Err(violation) if is_alike(&violation, &self.violation) => {
@@ -184,7 +202,7 @@ impl<R: Fn(&Plan) -> Report, P: FnMut(u64, &Plan) -> bool> Search<R, P> {
     fn accepts_change(&mut self, change: impl FnOnce(&mut Plan)) -> bool {
         let mut plan = self.plan.clone();
         change(&mut plan);
-        self.accepts(plan)
+        self.accepts(&plan)
     }
 
     /// Does without whole kinds of faults: most seeds have some that do not matter.
@@ -334,7 +352,7 @@ mod tests {
     }
 
     fn shrunk(plan: &Plan, judge: impl Fn(&Plan) -> Option<Violation>) -> Option<Shrunk> {
-        shrink(plan, |plan| report(plan, &judge), |_, _| true)
+        shrink(plan, 0, |plan| report(plan, &judge), |_, _| true)
     }
 
     fn has(plan: &Plan, what: impl Fn(&Fault) -> bool) -> bool {
@@ -420,6 +438,19 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_that_needs_luck_has_more_chances() {
+        let plan = Plan { seed: 77, ..crowded() };
+        // Whatever is changed, another seed is needed.
+        let lucky = |plan: &Plan| (plan.faults.len() as u64 + plan.seed).is_multiple_of(5);
+        let run = |plan: &Plan| {
+            report(plan, |plan| lucky(plan).then(|| Violation::new("G1", "a matter of luck")))
+        };
+        let plan = (0..5).map(|more| Plan { seed: 77 + more, ..plan.clone() }).find(lucky);
+        let small = shrink(&plan.expect("one of five is"), 4, run, |_, _| true);
+        assert_eq!(small.expect("it fails").plan.faults, []);
+    }
+
+    #[test]
     fn no_more_disks_are_lost_than_can_be() {
         let mut plan = crowded();
         (plan.cluster.full, plan.cluster.witnesses, plan.cluster.phase2) = (5, 0, 0);
@@ -438,8 +469,8 @@ mod tests {
     fn a_search_ends_when_it_is_told_to() {
         let plan = crowded();
         let fails = |plan: &Plan| report(plan, |_| Some(Violation::new("G1", "always")));
-        let small = shrink(&plan, fails, |runs, _| runs < 3).expect("it fails");
+        let small = shrink(&plan, 0, fails, |runs, _| runs < 3).expect("it fails");
         assert_eq!(small.runs, 3);
-        assert_eq!(shrink(&plan, |plan| report(plan, |_| None), |_, _| true), None);
+        assert_eq!(shrink(&plan, 0, |plan| report(plan, |_| None), |_, _| true), None);
     }
 }

@@ -29,7 +29,7 @@ where
     let mut plans = (0..seeds).map(Plan::of_seed);
     let failing = |plan: &Plan| run(plan).outcome.is_err();
     let plan = plans.find(failing).expect("the mistake shows with some seed");
-    let shrunk = shrink(&plan, run, |_, _| true).expect("it still does");
+    let shrunk = shrink(&plan, 0, run, |_, _| true).expect("it still does");
     // It is a story of its own, which can be told again from a file.
     let read = Plan::from_text(&shrunk.plan.to_text()).expect("it was written by itself");
     let report = run(&read);
