@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
 use crate::process::run_within;
@@ -14,6 +14,12 @@ const RUN_LIMIT: Duration = Duration::from_secs(180);
 
 /// How many of the mutants are tried before a change lands. All of them take half an hour.
 const MUTANTS: usize = 20;
+
+/// How many simulated clusters a change has to survive, with faults that nobody has tried before.
+const SEEDS: u32 = 20_000;
+
+/// How many of them are compared between profiles, the slowest of which has no optimisation.
+const COMPARED: u32 = 40;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -77,8 +83,9 @@ fn slow() -> Result<Vec<Step>> {
     let mut steps = vec![
         cargo(&[("SYNOD_SEEDS", "20000")], "test --profile ci -p synod-paxos --test schedule"),
         cargo(&[], "test --profile ci -p synod-paxos --test model -- --ignored --nocapture"),
-        cargo(&[("SYNOD_SEEDS", "3000")], "test --profile ci -p synod-sim --test seeds"),
+        simulate()?,
         cargo(&[], "build --release"),
+        Step { title: "one plan has one course, in each profile".into(), work: Box::new(compare) },
     ];
     steps.extend(environments()?.iter().map(|environment| synod_run(environment)));
     let slice = mutants::Options::first(MUTANTS);
@@ -87,6 +94,41 @@ fn slow() -> Result<Vec<Step>> {
         work: Box::new(move || mutants::run(&slice)),
     });
     Ok(steps)
+}
+
+/// Simulated clusters: other seeds with each commit, and the same ones again with the same.
+fn simulate() -> Result<Step> {
+    let from = tree::commit()?;
+    let arguments =
+        format!("run --profile ci --quiet -- sim --seeds {SEEDS} --from {from} --all-marks");
+    Ok(Step {
+        title: format!("cargo {arguments}"),
+        work: Box::new(move || {
+            let status = cargo_command(&[], &arguments).status().context("cargo does not start")?;
+            Ok(status.success())
+        }),
+    })
+}
+
+/// Whether some seeds go the same way however the program was compiled.
+fn compare() -> Result<bool> {
+    let mut traces = Vec::new();
+    for profile in ["dev", "ci", "release"] {
+        let arguments = format!("run --profile {profile} --quiet -- sim --seeds {COMPARED} --json");
+        let output = cargo_command(&[], &arguments).output().context("cargo does not start")?;
+        let text = String::from_utf8(output.stdout).context("its output is not UTF-8")?;
+        let Some(trace) = trace(&text) else { bail!("cargo {arguments}: no trace in\n{text}") };
+        println!("{trace} {profile}");
+        traces.push(trace.to_owned());
+    }
+    traces.dedup();
+    Ok(traces.len() == 1)
+}
+
+/// The number of all that happened, in the object on the last line.
+fn trace(output: &str) -> Option<&str> {
+    let (_, after) = output.lines().last()?.split_once("\"trace\":\"")?;
+    after.split_once('"').map(|(trace, _)| trace)
 }
 
 /// Every environment that a newcomer may try.
@@ -124,4 +166,16 @@ fn cargo_command(env: &[(&str, &str)], arguments: &str) -> Command {
     let mut command = Command::new("cargo");
     command.args(arguments.split_whitespace()).envs(env.iter().copied()).current_dir(tree::root());
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_found_in_the_last_line_only() {
+        assert_eq!(trace("a table\n{\"seeds\":1,\"trace\":\"0a\"}\n"), Some("0a"));
+        assert_eq!(trace("{\"trace\":\"0a\"}\nerror: seed 1 violates G1\n"), None);
+        assert_eq!(trace(""), None);
+    }
 }

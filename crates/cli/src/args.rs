@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::bench::{Bench, echo::Echo};
 use crate::environment::description::{Description, nowhere};
 use crate::node::Start;
+use crate::sim::Sim;
 
 /// Multi-Paxos made real.
 #[derive(Parser, Debug)]
@@ -25,6 +26,8 @@ pub(crate) enum Command {
     Run(Run),
     /// Run one node of a cluster that replicates registers
     Node(Box<Start>),
+    /// Run simulated clusters in which everything goes wrong, and look whether all properties hold
+    Sim(Box<Sim>),
     /// Put a cluster under load, and measure how well it carries it
     Bench(Box<Bench>),
     /// Answer, and do nothing else: what `bench` compares with

@@ -5,6 +5,7 @@ mod bench;
 mod environment;
 mod node;
 mod registers;
+mod sim;
 mod trace;
 
 use std::{
@@ -41,6 +42,16 @@ fn main() -> ExitCode {
                 Err(error) => {
                     complain(&error.to_string());
                     ExitCode::from(FAILURE)
+                }
+            };
+        }
+        Some(Command::Sim(sim)) => {
+            return match sim.run() {
+                Ok(sim::Found::Nothing) => ExitCode::SUCCESS,
+                Ok(sim::Found::Something) => ExitCode::from(FAILURE),
+                Err(error) => {
+                    complain(&error.to_string());
+                    ExitCode::from(BAD_INPUT)
                 }
             };
         }

@@ -22,8 +22,10 @@ pub mod plan;
 mod properties;
 mod queue;
 mod report;
+mod shrink;
 mod streams;
 mod trace;
+mod validity;
 mod workload;
 mod world;
 
@@ -35,5 +37,6 @@ pub use crate::{
     plan::Plan,
     properties::PROPERTIES,
     report::{Report, replay, run, run_with},
+    shrink::{OTHER_SEEDS, Shrunk, Size, shrink},
     workload::{Tallies, Tally, Workload},
 };

@@ -1,0 +1,105 @@
+//! State machines with a mistake in them, and how little it takes to show it in the end.
+
+use fastrand::Rng;
+use serde::{Deserialize, Serialize};
+use synod::{Machine, StateMachine};
+use synod_sim::{Plan, Report, Shrunk, Workload, run_with, shrink};
+
+/// Draws the commands of any state machine here.
+struct Numbers;
+
+impl<M: Machine<Command = u64, Query = ()> + Default> Workload<M> for Numbers {
+    fn machine(&self) -> M {
+        M::default()
+    }
+
+    fn command(&self, rng: &mut Rng) -> u64 {
+        rng.u64(1..1000)
+    }
+
+    fn query(&self, _: &mut Rng) {}
+}
+
+/// The first seed with which a state machine fails, shrunk.
+fn smallest<M>(seeds: u64) -> (Plan, Shrunk)
+where
+    M: Machine<Command = u64, Query = ()> + Default,
+{
+    let run = |plan: &Plan| -> Report { run_with::<M>(plan, &Numbers, 0) };
+    let mut plans = (0..seeds).map(Plan::of_seed);
+    let failing = |plan: &Plan| run(plan).outcome.is_err();
+    let plan = plans.find(failing).expect("the mistake shows with some seed");
+    let shrunk = shrink(&plan, 0, run, |_, _| true).expect("it still does");
+    // It is a story of its own, which can be told again from a file.
+    let read = Plan::from_text(&shrunk.plan.to_text()).expect("it was written by itself");
+    let report = run(&read);
+    assert_eq!(report.outcome, Err(shrunk.violation.clone()));
+    assert_eq!(report.events, shrunk.after.events);
+    (plan, shrunk)
+}
+
+/// A sum, part of which is left out of snapshots.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Forgetful {
+    sum: u64,
+    #[serde(skip)]
+    count: u64,
+}
+
+impl StateMachine for Forgetful {
+    type Command = u64;
+    type Reply = u64;
+    type Query = ();
+    type Answer = u64;
+
+    fn apply(&mut self, number: u64) -> u64 {
+        self.sum = self.sum.wrapping_add(number);
+        self.count += 1;
+        self.sum.wrapping_mul(self.count)
+    }
+
+    fn query(&self, (): ()) -> u64 {
+        self.sum
+    }
+}
+
+#[test]
+fn what_is_left_out_of_a_snapshot_takes_one_restart() {
+    let (plan, shrunk) = smallest::<Forgetful>(200);
+    assert_eq!(shrunk.violation.property, "G8");
+    assert!(shrunk.plan.faults.len() <= 1, "{}", shrunk.plan);
+    assert!(shrunk.after.events < shrunk.before.events / 4, "{shrunk:?}");
+    assert!(shrunk.plan.cluster.full <= plan.cluster.full, "{}", shrunk.plan);
+    assert!(shrunk.plan.workload.clients == 1, "{}", shrunk.plan);
+    assert!(shrunk.plan.cluster.snapshot_every < 1 << 20, "{}", shrunk.plan);
+}
+
+/// A sum that cannot bear the third multiple of ten.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Superstitious {
+    tens: u64,
+}
+
+impl StateMachine for Superstitious {
+    type Command = u64;
+    type Reply = ();
+    type Query = ();
+    type Answer = u64;
+
+    fn apply(&mut self, number: u64) {
+        self.tens += u64::from(number.is_multiple_of(10));
+        assert!(self.tens < 3, "that makes {}", self.tens);
+    }
+
+    fn query(&self, (): ()) -> u64 {
+        self.tens
+    }
+}
+
+#[test]
+fn a_poisoned_command_takes_no_fault_at_all() {
+    let (_, shrunk) = smallest::<Superstitious>(20);
+    assert_eq!(shrunk.violation.property, "assertion");
+    assert_eq!(shrunk.plan.faults, []);
+    assert_eq!((shrunk.after.nodes, shrunk.plan.workload.clients), (1, 1), "{}", shrunk.plan);
+}
