@@ -208,6 +208,9 @@ impl Ghost {
                 if let Some(proposed) = self.proposed_mut(pvalue.slot, pvalue.ballot) {
                     proposed.accepted |= bit(*node);
                 }
+                if pvalue.ballot.leader == *node {
+                    self.adopted_beside.insert(pvalue.ballot); // Accepting means adopting (E5).
+                }
                 self.choose(pvalue.slot, machine);
             }
             Event::Durable { node, record: Record::Adopted(ballot) } if ballot.leader == *node => {
