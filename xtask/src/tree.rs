@@ -26,16 +26,6 @@ pub(crate) fn files() -> Result<BTreeSet<String>> {
     Ok(names.split_terminator('\0').filter(present).map(str::to_owned).collect())
 }
 
-/// The first digits of the commit that is checked out, as a number.
-pub(crate) fn commit() -> Result<u32> {
-    let git = Command::new("git").args(["rev-parse", "HEAD"]).current_dir(root()).output();
-    let git = git.context("git does not start")?;
-    ensure!(git.status.success(), "git rev-parse: {}", String::from_utf8_lossy(&git.stderr).trim());
-    let name = String::from_utf8(git.stdout).context("a commit is not UTF-8")?;
-    let digits = name.get(..8).context("a commit has more digits")?;
-    u32::from_str_radix(digits, 16).with_context(|| name.clone())
-}
-
 /// The text of one file of the checkout.
 pub(crate) fn read(file: &str) -> Result<String> {
     fs::read_to_string(root().join(file)).with_context(|| file.to_owned())
