@@ -181,7 +181,7 @@ mod tests {
         history.command(3, 40, &command(3));
         history.not_done(CLIENT, 3);
         assert_eq!(history.judge(), Ok(()));
-        history.open.insert(Key::Command(CLIENT, 2), 1);
+        history.open.insert(Key::Command(CLIENT, 2), 2);
         history.not_done(CLIENT, 2);
         assert_eq!(history.judge().unwrap_err().property, "C1");
     }
