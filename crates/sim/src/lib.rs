@@ -15,6 +15,7 @@ mod check;
 mod event;
 mod explore;
 mod ghost;
+mod history;
 pub mod linearizability;
 mod marks;
 pub mod plan;

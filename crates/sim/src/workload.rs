@@ -31,7 +31,7 @@ pub trait Workload<M: Machine>: Sync {
 
 /// The state machine of runs that are about Synod and nothing else: it remembers everything, as one
 /// number, so that two states are equal only if the same commands made them in the same order.
-#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Tally {
     applied: u64,
     sum: u64,

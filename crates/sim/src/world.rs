@@ -28,6 +28,7 @@ use self::{
 use crate::{
     event::{Event, Judged, Known, Position, Violation},
     ghost::Ghost,
+    history::History,
     marks::Marks,
     plan::Plan,
     properties::Properties,
@@ -103,6 +104,7 @@ pub(crate) struct World<'w, M: Machine> {
     pub(crate) marks: Marks,
     pub(crate) trace: Trace,
     pub(crate) events: u64,
+    pub(crate) history: History,
     pub(crate) faults: std::collections::BTreeMap<&'static str, u64>,
     calm: bool,
     last_asked: bool,
@@ -137,6 +139,7 @@ impl<'w, M: Machine> World<'w, M> {
             marks: Marks::default(),
             trace,
             events: 0,
+            history: History::default(),
             faults: std::collections::BTreeMap::new(),
             calm: false,
             last_asked: false,

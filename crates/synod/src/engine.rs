@@ -235,7 +235,7 @@ impl<M: Machine> Engine<M> {
             answer: Vec::new(),
             disk_full: false,
             durable_by_itself,
-            saving: Saving::new(boot.snapshot_every, boot.snapshot_bytes, node.replica()),
+            saving: Saving::new(id, (boot.snapshot_every, boot.snapshot_bytes), node.replica()),
             lives,
             birth,
             arrivals: Arrivals {

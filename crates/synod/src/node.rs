@@ -261,8 +261,8 @@ impl<M: Machine> Builder<M> {
         self
     }
 
-    /// Makes a snapshot after as many bytes of commands, unless the last snapshot was longer than
-    /// that. 64 MiB unless set.
+    /// Makes a snapshot after about as many bytes of commands, unless the last snapshot was longer
+    /// than that: up to three eighths more, so that not all nodes do it at once. 64 MiB unless set.
     pub fn snapshot_every(mut self, bytes: u64) -> Self {
         self.snapshot_every = bytes;
         self

@@ -136,6 +136,7 @@ impl<M: Machine> World<'_, M> {
             match new {
                 New::Command(command) => {
                     self.judge(&Event::Requested { command: &command })?;
+                    self.history.command(number, self.events, &command);
                     let retried = self.plan.workload.retried;
                     if !self.calm && self.streams.client.u32(0..1000) < retried {
                         self.callers[number].copied.insert(command.cid);
@@ -147,6 +148,7 @@ impl<M: Machine> World<'_, M> {
                         self.marks.add("lease read");
                     }
                     self.judge(&Event::ReadBegins { port: number as u64, id })?;
+                    self.history.read(number, self.events, id);
                 }
                 New::Again => self.marks.add("command asked for again"),
             }
@@ -201,7 +203,12 @@ impl<M: Machine> World<'_, M> {
                     self.callers[number].heard = self.now;
                 }
                 let answer = match tell {
-                    Tell::Answer { answer, .. } => self.workload.applied(answer),
+                    Tell::Answer { id, answer } => {
+                        if !settled.is_empty() {
+                            self.history.answered(number, id, self.events, answer);
+                        }
+                        self.workload.applied(answer)
+                    }
                     Tell::Done { .. }
                     | Tell::Refused { .. }
                     | Tell::Expired { .. }
@@ -249,6 +256,7 @@ impl<M: Machine> World<'_, M> {
                 Outcome::Done(reply) => {
                     if let Some(client) = client {
                         self.judge(&Event::Answered { client, cid })?;
+                        self.history.done(client, cid, self.events, &reply);
                     }
                     if number >= self.callers.len() - OPERATORS {
                         self.reconfigured(&reply);
@@ -258,6 +266,7 @@ impl<M: Machine> World<'_, M> {
                     let copied = self.callers[number].copied.contains(&cid);
                     if let Some(client) = client.filter(|_| !copied) {
                         self.judge(&Event::NotDone { client, cid })?;
+                        self.history.not_done(client, cid);
                     }
                 }
                 Outcome::Unknown(cid) => {

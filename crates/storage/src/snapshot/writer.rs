@@ -7,8 +7,8 @@ use synod_paxos::Slot;
 use super::{BLOCK, BLOCK_LEN, CHUNK, CRC, Header, SnapshotInfo, Snapshots, Sum};
 use crate::disk::{Disk, File};
 
-/// After so many bytes, they are synced: a sync of the log should not have to wait for gigabytes.
-const SYNC: u64 = 8 << 20;
+/// After so many bytes, they are synced: a sync of the log should not have to wait for long.
+const SYNC: u64 = 1 << 20;
 
 /// A snapshot that is being written. It takes the bytes of the state and exists once
 /// [`SnapshotWriter::finish`] has returned. Dropped before, it leaves nothing.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use synod_paxos::{PValue, Record, Slot, replica::Replica};
+use synod_paxos::{NodeId, PValue, Record, Slot, replica::Replica};
 
 use crate::{
     error::StopReason,
@@ -24,6 +24,8 @@ pub(super) struct Saving {
     every: u64,
     /// The length of the last snapshot.
     last: u64,
+    /// So many eighths later: not all nodes should be writing one at the same time.
+    delay: u64,
     /// Bytes of commands since then.
     bytes: u64,
     /// Everything below this slot is in the last snapshot.
@@ -39,11 +41,15 @@ pub(super) struct Saving {
 }
 
 impl Saving {
-    pub(super) fn new<M: Machine>(every: u64, last: u64, replica: &Replica<Replicated<M>>) -> Self {
-        let slot = replica.progress().durable;
+    pub(super) fn new<M: Machine>(
+        id: NodeId,
+        (every, last): (u64, u64),
+        replica: &Replica<Replicated<M>>,
+    ) -> Self {
+        let (slot, delay) = (replica.progress().durable, u64::from(id.0 % 4));
         let not_before = Duration::ZERO;
         let (bytes, busy, wanted, for_peer) = (0, false, false, false);
-        Self { every, last, bytes, slot, busy, not_before, wanted, for_peer }
+        Self { every, last, delay, bytes, slot, busy, not_before, wanted, for_peer }
     }
 
     /// Counts what goes into the log.
@@ -56,7 +62,9 @@ impl Saving {
 
     fn due(&self, slot_out: Slot) -> bool {
         let slots = slot_out.0 - self.slot.0;
-        let long = self.bytes >= self.every.max(self.last) || slots >= SLOTS_MAX;
+        let enough = self.every.max(self.last);
+        let enough = enough.saturating_add(enough / 8 * self.delay);
+        let long = self.bytes >= enough || slots >= SLOTS_MAX;
         (slots > 0 && (long || self.wanted)) || self.for_peer
     }
 }

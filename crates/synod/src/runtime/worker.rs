@@ -1,13 +1,14 @@
 //! Snapshots, to and from the disk: what takes long and is not the log.
 
 use std::{
-    io,
+    io::{self, Write},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use synod_paxos::Slot;
@@ -110,6 +111,7 @@ where
     fn save(&mut self, slot: Slot, picture: Snapshot) {
         let (snapshots, inbox) = (self.snapshots.clone(), self.inbox.clone());
         let given_up = self.given_up.clone();
+        let picture: Snapshot = Box::new(|out| picture(&mut Paced::new(out)));
         let work = move || {
             let saved = save(&snapshots, slot, picture, &given_up);
             inbox.push(Event::Finished(saved));
@@ -122,6 +124,42 @@ where
                 self.inbox.push(Event::Finished(failed));
             }
         }
+    }
+}
+
+/// After so many bytes of a snapshot, it rests.
+const PART: usize = 256 << 10;
+/// How many times as long as it has worked it rests.
+const REST: u32 = 3;
+/// The longest rest: whoever stops the node waits for it.
+const REST_MAX: Duration = Duration::from_millis(50);
+
+/// Leaves most of the disk's and the processor's time to commands: nobody waits for a snapshot.
+struct Paced<'a> {
+    out: &'a mut dyn Write,
+    bytes: usize,
+    since: Instant,
+}
+
+impl<'a> Paced<'a> {
+    fn new(out: &'a mut dyn Write) -> Self {
+        Self { out, bytes: 0, since: Instant::now() }
+    }
+}
+
+impl Write for Paced<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes >= PART {
+            thread::sleep((REST * self.since.elapsed()).min(REST_MAX));
+            (self.bytes, self.since) = (0, Instant::now());
+        }
+        let taken = self.out.write(bytes)?;
+        self.bytes += taken;
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 
