@@ -186,8 +186,8 @@ pub(crate) struct Process<M: Machine> {
     pub(crate) last_words: Option<(String, Time)>,
     /// Somebody has changed what is on its disk.
     pub(crate) tampered: bool,
-    /// A copy of its disk.
-    pub(crate) copy: Option<SimDisk>,
+    /// A copy of its disk, and how many processes there had been when it was made.
+    pub(crate) copy: Option<(SimDisk, u64)>,
 }
 
 /// What a life begins with, besides the disk.

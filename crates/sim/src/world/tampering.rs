@@ -80,21 +80,24 @@ impl<M: Machine> World<'_, M> {
     pub(super) fn copies(&mut self, place: usize, back: Time) {
         let process = &mut self.processes[place];
         if process.copy.is_none() && !process.tampered {
-            process.copy = Some(process.disk.fork());
+            process.copy = Some((process.disk.fork(), self.next_life));
             let (at, node) = (self.now + back, process.id);
             self.queue.push(at, Happening::PutBack { node });
         }
     }
 
     /// A node is started on the copy of its disk. Its peers know how long its log was, as long as
-    /// they live: that a whole cluster is started anew meanwhile is beyond what they can see.
+    /// they live; so none of them has been started anew since, or it could be taken in, and with
+    /// the node be a quorum that has forgotten something.
     pub(super) fn put_back(&mut self, node: NodeId) -> Judged {
         let place = node.0 as usize - 1;
-        let Some(copy) = self.processes[place].copy.take() else { return Ok(()) };
+        let Some((copy, made)) = self.processes[place].copy.take() else { return Ok(()) };
+        let lives_on = |process: &Process<M>| process.id == node || process.life <= made;
         let busy = |process: &Process<M>| {
             process.up.is_none() || process.paused > self.now || process.armed.is_some()
         };
         let quiet = !self.processes.iter().any(busy) && !self.calm;
+        let quiet = quiet && self.processes.iter().all(lives_on);
         if !quiet || self.processes[place].tampered || !self.is_known_to_others(place) {
             return Ok(());
         }
