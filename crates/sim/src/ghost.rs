@@ -185,6 +185,14 @@ impl Ghost {
         Some(record)
     }
 
+    /// A record that was being written is on a node's disk after all; false if it is another one,
+    /// of a life that ended while it began. Those written before it are on disk, too, or lost.
+    pub(crate) fn survives(&mut self, node: NodeId, record: &Record) -> bool {
+        let Some(unsynced) = self.unsynced.get_mut(&node) else { return false };
+        let place = unsynced.iter().position(|written| written == record);
+        place.map(|place| drop(unsynced.drain(..=place))).is_some()
+    }
+
     /// What is not on a node's disk will never be. Whether there is any.
     pub(crate) fn forget_unsynced(&mut self, node: NodeId) -> bool {
         self.unsynced.remove(&node).is_some_and(|lost| !lost.is_empty())

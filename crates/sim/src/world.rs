@@ -330,7 +330,9 @@ impl<'w, M: Machine> World<'w, M> {
         if found > known {
             self.marks.add("unsynced tail survived");
             for record in survived {
-                self.judge(&Event::Durable { node, record })?;
+                if self.ghost.survives(node, record) {
+                    self.judge(&Event::Durable { node, record })?;
+                }
             }
         }
         if self.ghost.forget_unsynced(node) {
