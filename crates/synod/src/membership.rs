@@ -149,7 +149,7 @@ impl<M: Machine> Client<M> {
             let ahead = until.saturating_sub(status.slot_out);
             let is_desired = desired.is_none_or(|desired| is_as_desired(&status, desired));
             let governs = ahead == 0 && is_desired;
-            let lagging = lagging(&status, newcomers);
+            let lagging = lagging(&status, newcomers, until);
             let behind = ahead + lagging.iter().map(|(_, lag, _)| *lag).sum::<u64>();
             if governs && lagging.is_empty() {
                 return Ok(());
@@ -203,8 +203,13 @@ fn newcomers(status: &Status, desired: &[Member]) -> Vec<Member> {
     desired.iter().filter(|member| !has_roles(member)).cloned().collect()
 }
 
-/// The newcomers that are not there or do not have the state, with how far they are behind and why.
-fn lagging<'a>(status: &Status, newcomers: &'a [Member]) -> Vec<(&'a Member, u64, String)> {
+/// The newcomers that are not there, do not have the state, or have not performed the slots below
+/// `until`, with how far they are behind and why.
+fn lagging<'a>(
+    status: &Status,
+    newcomers: &'a [Member],
+    until: u64,
+) -> Vec<(&'a Member, u64, String)> {
     let lag = |member: &'a Member| {
         let known = status.members.iter().find(|m| m.node == member.id);
         let Some(known) = known.filter(|known| known.connected) else {
@@ -217,8 +222,9 @@ fn lagging<'a>(status: &Status, newcomers: &'a [Member]) -> Vec<(&'a Member, u64
         }
         // A young cluster is not far ahead of a node that has never said anything.
         let silent = known.slot_out == 0;
-        let lag = if silent { ABSENT } else { known.lag };
-        (lag > NEAR).then(|| (member, lag, format!("{} slots are missing", known.lag)))
+        let ahead = until.saturating_sub(known.slot_out);
+        let lag = if silent { ABSENT } else { known.lag.max(ahead) };
+        (lag > NEAR || ahead > 0).then(|| (member, lag, format!("{} slots are missing", known.lag)))
     };
     newcomers.iter().filter_map(lag).collect()
 }
