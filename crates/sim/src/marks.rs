@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 pub struct Marks(BTreeMap<&'static str, u64>);
 
 /// Everything that is counted.
-pub const MARKS: [&str; 32] = [
+pub const MARKS: [&str; 33] = [
     "elected",
     "preempted",
     "hole filled with a no-op",
@@ -34,6 +34,7 @@ pub const MARKS: [&str; 32] = [
     "reconfiguration",
     "reconfiguration refused",
     "node replaced",
+    "old disk put back",
     "tampered node refused",
     "damaged node stopped",
     "foreign node refused",

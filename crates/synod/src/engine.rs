@@ -217,7 +217,7 @@ impl<M: Machine> Engine<M> {
             None => Node::format(setup, state, &mut out),
         };
         let incarnation = node.incarnation();
-        let me = Stranger { node: id, birth, incarnation, process: seed, sequence };
+        let me = Stranger { node: id, birth, incarnation, process: seed, began: sequence };
         let mut lives = Lives::default();
         lives.met_self(me, address);
         let mut engine = Self {

@@ -204,9 +204,9 @@ impl<M: Machine> World<'_, M> {
     fn foreign(&mut self, to: NodeId) -> Judged {
         self.marks.add("foreign node refused");
         let from = NodeId(to.0 % 3 + 1);
-        let (birth, incarnation, process, sequence) = (1, 1 << 20, 1, 1 << 40);
+        let (birth, incarnation, process, began) = (1, 1 << 20, 1, 1 << 40);
         let address = String::new();
-        let caller = Who::Peer { node: from, birth, incarnation, process, sequence, address };
+        let caller = Who::Peer { node: from, birth, incarnation, process, began, address };
         let hello = Box::new(Hello { cluster: CLUSTER + 1, to: Some(to), caller });
         let parcel = Parcel::Hello { from, life: u64::MAX, dial: 0, hello };
         self.arrives(to, 0, parcel)

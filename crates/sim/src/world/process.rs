@@ -186,8 +186,10 @@ pub(crate) struct Process<M: Machine> {
     pub(crate) last_words: Option<(String, Time)>,
     /// Somebody has changed what is on its disk.
     pub(crate) tampered: bool,
-    /// A copy of its disk, and how many processes there had been when it was made.
+    /// A copy of its disk, and how many records it has at most.
     pub(crate) copy: Option<(SimDisk, u64)>,
+    /// All who lived when this life began know that later lives have lost their memory.
+    pub(crate) outcast: Option<u64>,
 }
 
 /// What a life begins with, besides the disk.
@@ -219,6 +221,7 @@ impl<M: Machine> Process<M> {
             last_words: None,
             tampered: false,
             copy: None,
+            outcast: None,
         }
     }
 

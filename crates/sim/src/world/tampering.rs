@@ -6,7 +6,7 @@ use synod_storage::SimDisk;
 
 use super::{Happening, World, process::Process};
 use crate::{
-    event::{Event, Judged},
+    event::{Event, Judged, hold},
     ghost::bit,
     plan::Left,
     queue::Time,
@@ -73,6 +73,7 @@ impl<M: Machine> World<'_, M> {
         self.crash(place, Left::Process, down)?;
         self.tampers(place)?;
         self.processes[place].disk = SimDisk::new();
+        self.processes[place].outcast = Some(self.next_life);
         Ok(())
     }
 
@@ -80,32 +81,49 @@ impl<M: Machine> World<'_, M> {
     pub(super) fn copies(&mut self, place: usize, back: Time) {
         let process = &mut self.processes[place];
         if process.copy.is_none() && !process.tampered {
-            process.copy = Some((process.disk.fork(), self.next_life));
+            process.copy = Some((process.disk.fork(), self.ghost.appended(process.id)));
             let (at, node) = (self.now + back, process.id);
             self.queue.push(at, Happening::PutBack { node });
         }
     }
 
-    /// A node is started on the copy of its disk. Its peers know how long its log was, as long as
-    /// they live; so none of them has been started anew since, or it could be taken in, and with
-    /// the node be a quorum that has forgotten something.
+    /// A node is started on the copy of its disk. All others have heard of a longer log, so it must
+    /// be found out; whoever has not could be, with the node, a quorum that has forgotten something.
     pub(super) fn put_back(&mut self, node: NodeId) -> Judged {
         let place = node.0 as usize - 1;
-        let Some((copy, made)) = self.processes[place].copy.take() else { return Ok(()) };
-        let lives_on = |process: &Process<M>| process.id == node || process.life <= made;
+        let Some((copy, length)) = self.processes[place].copy.take() else { return Ok(()) };
+        let is_told = |process: &Process<M>| {
+            let known = process.up.as_ref().and_then(|up| up.engine.log_of(node));
+            process.id == node || known.is_some_and(|known| known > length)
+        };
         let busy = |process: &Process<M>| {
             process.up.is_none() || process.paused > self.now || process.armed.is_some()
         };
         let quiet = !self.processes.iter().any(busy) && !self.calm;
-        let quiet = quiet && self.processes.iter().all(lives_on);
+        let quiet = quiet && self.processes.iter().all(is_told);
         if !quiet || self.processes[place].tampered || !self.is_known_to_others(place) {
             return Ok(());
         }
         self.crash(place, Left::Process, 1)?;
         self.tampers(place)?;
         self.processes[place].disk = copy;
+        self.processes[place].outcast = Some(self.next_life);
+        self.marks.add("old disk put back");
         self.returned = Some(place);
         self.processes.iter_mut().for_each(|process| process.last_words = None);
+        Ok(())
+    }
+
+    /// M4: who has seen more of a node than its disk has now does not let it in.
+    pub(super) fn lets_in(&self, place: usize, stranger: NodeId, life: u64) -> Judged {
+        let (host, outcast) = (&self.processes[place], &self.processes[stranger.0 as usize - 1]);
+        let must_know = |since: u64| host.life <= since && life > since;
+        hold!(
+            "M4",
+            !outcast.outcast.is_some_and(must_know),
+            "{} lets {stranger} in, which has lost its memory",
+            host.id
+        );
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use synod::{
     engine::Port,
     error::StopReason,
     protocol::{Ask, Tell},
+    transport::handshake::Answer,
 };
 use synod_paxos::{Message, NodeId, Slot, wire};
 
@@ -190,6 +191,9 @@ impl<M: Machine> World<'_, M> {
             Output::Message(to, message) => self.transmit(place, slot_out, to, message),
             Output::Answer { to, life, dial, answer } => {
                 let own = self.processes[place].life;
+                if matches!(*answer, Answer::Welcome(_)) {
+                    self.lets_in(place, to, life)?;
+                }
                 let parcel = Parcel::Answer { from: node, life: own, dial, answer };
                 self.carry(node, to, "answer", life, parcel);
                 Ok(())

@@ -27,23 +27,36 @@ pub struct Stranger {
     pub incarnation: u32,
     /// Drawn when this life began: tells apart two that run from copies of one disk.
     pub process: u64,
-    /// The number of the last record in its log.
-    pub sequence: u64,
+    /// The number of the last record in its log when this life began.
+    pub began: u64,
+}
+
+impl Stranger {
+    fn life(&self) -> Life {
+        Life { birth: self.birth, incarnation: self.incarnation }
+    }
+}
+
+/// What was seen of a node.
+struct Seen {
+    who: Stranger,
+    /// The number of the last record that was in its log when it last said anything.
+    sequence: u64,
 }
 
 /// What was seen of the others. In order, so that the log says the same after the same inputs.
 #[derive(Default)]
 pub(super) struct Lives {
-    seen: BTreeMap<NodeId, Stranger>,
+    seen: BTreeMap<NodeId, Seen>,
     /// Where they said that they are.
     addresses: BTreeMap<NodeId, String>,
 }
 
 impl Lives {
     fn vet(&mut self, system: &System, stranger: Stranger) -> Result<(), Refusal> {
-        let Stranger { node, birth, incarnation, process, sequence } = stranger;
+        let Stranger { node, birth, incarnation, process, began } = stranger;
         let seen = self.seen.get(&node);
-        let life = |seen: &Stranger| Life { birth: seen.birth, incarnation: seen.incarnation };
+        let life = |seen: &Seen| seen.who.life();
         for known in system.lives.get(&node.0).copied().into_iter().chain(seen.map(life)) {
             if known.birth != birth {
                 return Err(Refusal::Amnesia { node, known_birth: known.birth });
@@ -52,22 +65,29 @@ impl Lives {
                 return Err(Refusal::Duplicate { node, incarnation: known.incarnation });
             }
         }
-        if let Some(seen) = seen {
-            if seen.incarnation == incarnation && seen.process != process {
+        match seen {
+            Some(seen) if seen.who == stranger => return Ok(()),
+            Some(seen) if seen.who.incarnation == incarnation && seen.who.process != process => {
                 return Err(Refusal::Duplicate { node, incarnation });
             }
-            if seen.sequence > sequence {
-                let (known, claimed) = (seen.sequence, sequence);
-                return Err(Refusal::Rollback { node, known, claimed });
+            // What it began with, not what it has by now: an old copy grows again.
+            Some(seen) if seen.sequence > began => {
+                return Err(Refusal::Rollback { node, known: seen.sequence, claimed: began });
             }
+            Some(_) | None => {}
         }
-        self.seen.insert(node, stranger);
+        self.seen.insert(node, Seen { who: stranger, sequence: began });
         Ok(())
+    }
+
+    /// The number of the last record that a node is known to have had on its disk.
+    pub(super) fn sequence(&self, node: NodeId) -> Option<u64> {
+        self.seen.get(&node).map(|seen| seen.sequence)
     }
 
     /// This node itself.
     pub(super) fn met_self(&mut self, me: Stranger, address: String) {
-        self.seen.insert(me.node, me);
+        self.seen.insert(me.node, Seen { who: me, sequence: me.began });
         self.addresses.insert(me.node, address);
     }
 
@@ -84,12 +104,13 @@ impl Lives {
             })
         };
         let arrived = |stranger: &Stranger| {
-            let Stranger { node, birth, incarnation, .. } = *stranger;
+            let node = stranger.node;
             let address = self.addresses.get(&node).cloned().unwrap_or_default();
-            SystemCommand::Arrived(node.0, Life { birth, incarnation }, address)
+            SystemCommand::Arrived(node.0, stranger.life(), address)
         };
         self.seen
             .values()
+            .map(|seen| &seen.who)
             .filter(|stranger| is_known(stranger.node))
             .filter(new)
             .map(arrived)
@@ -117,8 +138,7 @@ impl<M: Machine> Engine<M> {
         if hello.to.is_some_and(|to| to != me) {
             return Err(Refusal::WrongNode { is: me });
         }
-        let Caller::Peer { node, birth, incarnation, process, sequence, ref address } =
-            hello.caller
+        let Caller::Peer { node, birth, incarnation, process, began, ref address } = hello.caller
         else {
             return Ok(None);
         };
@@ -129,7 +149,7 @@ impl<M: Machine> Engine<M> {
         if node == me {
             return Err(Refusal::Duplicate { node, incarnation: self.node.incarnation() });
         }
-        self.vet(Stranger { node, birth, incarnation, process, sequence }, address)?;
+        self.vet(Stranger { node, birth, incarnation, process, began }, address)?;
         Ok(Some((node, incarnation)))
     }
 
@@ -141,8 +161,8 @@ impl<M: Machine> Engine<M> {
             node,
             birth: self.birth,
             incarnation: self.node.incarnation(),
-            process: self.lives.seen.get(&node).map_or(0, |me| me.process),
-            sequence: self.sequence(),
+            process: self.lives.seen.get(&node).map_or(0, |me| me.who.process),
+            began: self.before,
             address: self.lives.addresses.get(&node).cloned().unwrap_or_default(),
         }
     }
@@ -162,7 +182,7 @@ impl<M: Machine> Engine<M> {
     #[inline]
     pub fn still(&mut self, node: NodeId, incarnation: u32, sequence: u64) -> bool {
         match self.lives.seen.get_mut(&node) {
-            Some(seen) if seen.incarnation == incarnation => {
+            Some(seen) if seen.who.incarnation == incarnation => {
                 seen.sequence = seen.sequence.max(sequence);
                 true
             }
@@ -175,8 +195,8 @@ impl<M: Machine> Engine<M> {
 mod tests {
     use super::*;
 
-    fn stranger(birth: u64, incarnation: u32, sequence: u64) -> Stranger {
-        Stranger { node: NodeId(1), birth, incarnation, process: 77, sequence }
+    fn stranger(birth: u64, incarnation: u32, began: u64) -> Stranger {
+        Stranger { node: NodeId(1), birth, incarnation, process: 77, began }
     }
 
     #[test]
@@ -184,9 +204,12 @@ mod tests {
         let (mut lives, system) = (Lives::default(), System::default());
         assert_eq!(lives.vet(&system, stranger(7, 2, 100)), Ok(()));
         assert_eq!(lives.vet(&system, stranger(7, 2, 100)), Ok(()));
-        assert_eq!(lives.vet(&system, stranger(7, 3, 150)), Ok(()));
+        lives.seen.get_mut(&NodeId(1)).expect("it was let in").sequence = 150;
+        let reconnects = lives.vet(&system, stranger(7, 2, 100));
+        assert_eq!(reconnects, Ok(()), "its log has grown since it began");
         let older = lives.vet(&system, stranger(7, 3, 149));
         assert!(matches!(older, Err(Refusal::Rollback { known: 150, claimed: 149, .. })));
+        assert_eq!(lives.vet(&system, stranger(7, 3, 150)), Ok(()));
         let before = lives.vet(&system, stranger(7, 2, 200));
         assert!(matches!(before, Err(Refusal::Duplicate { incarnation: 3, .. })));
         let copied = lives.vet(&system, Stranger { process: 78, ..stranger(7, 3, 150) });

@@ -35,4 +35,10 @@ impl<M: Machine> Engine<M> {
     pub fn disk_of(&self, node: NodeId) -> Option<u64> {
         self.system().lives.get(&node.0).map(|life| life.birth)
     }
+
+    /// The number of the last record that a node is known to have had on its disk, as it said.
+    #[must_use]
+    pub fn log_of(&self, node: NodeId) -> Option<u64> {
+        self.lives.sequence(node)
+    }
 }

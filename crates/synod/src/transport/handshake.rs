@@ -56,8 +56,8 @@ pub enum Caller {
         incarnation: u32,
         /// Drawn when it started.
         process: u64,
-        /// The number of the last record on its disk.
-        sequence: u64,
+        /// The number of the last record on its disk when it started.
+        began: u64,
         /// Where it can be reached.
         address: String,
     },
@@ -240,13 +240,13 @@ impl Hello {
         self.cluster.put(out);
         self.to.put(out);
         match &self.caller {
-            Caller::Peer { node, birth, incarnation, process, sequence, address } => {
+            Caller::Peer { node, birth, incarnation, process, began, address } => {
                 out.push(0);
                 node.put(out);
                 birth.put(out);
                 incarnation.put(out);
                 process.put(out);
-                sequence.put(out);
+                began.put(out);
                 address.put(out);
             }
             Caller::Client => out.push(1),
@@ -271,7 +271,7 @@ impl Hello {
                 birth: Wire::take(bytes)?,
                 incarnation: Wire::take(bytes)?,
                 process: Wire::take(bytes)?,
-                sequence: Wire::take(bytes)?,
+                began: Wire::take(bytes)?,
                 address: Wire::take(bytes)?,
             },
             1 => Caller::Client,
@@ -504,7 +504,7 @@ mod tests {
             birth: 0x1112_1314_1516_1718,
             incarnation: 3,
             process: 0x2122_2324_2526_2728,
-            sequence: 0x99,
+            began: 0x99,
             address: "b:7000".to_owned(),
         };
         let cluster = 0x0102_0304_0506_0708;
