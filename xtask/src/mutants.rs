@@ -4,6 +4,7 @@
 //! that ours had. It is not random mutation: every entry says what would break.
 
 mod list;
+mod seeds;
 mod verdict;
 
 use std::fs::{self, File};
@@ -32,6 +33,10 @@ pub(crate) struct Options {
     /// Try the first of the list alone, so many
     #[arg(long, value_name = "N", conflicts_with = "only")]
     first: Option<usize>,
+    /// Instead of the tests, let the simulator look for those that random schedules must find:
+    /// the median of how many seeds it takes, from five places, and at most so many
+    #[arg(long, value_name = "SEEDS")]
+    simulate: Option<u64>,
     /// Say which mutants there are, and stop
     #[arg(long)]
     list: bool,
@@ -51,6 +56,9 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         mutants.retain(|mutant| mutant.name == *name);
         ensure!(!mutants.is_empty(), "{LIST} has no mutant {name}");
     }
+    if options.simulate.is_some() {
+        mutants.retain(Mutant::is_for_seeds);
+    }
     mutants.truncate(options.first.unwrap_or(usize::MAX));
     if options.list {
         for mutant in &mutants {
@@ -60,6 +68,9 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     }
     still_apply(&mutants)?;
     let workshop = Workshop::open()?;
+    if let Some(most) = options.simulate {
+        return workshop.simulate(&mutants, most);
+    }
     let limits = workshop.unmutated(&mutants)?;
     let mut caught = 0;
     for mutant in &mutants {
@@ -127,13 +138,36 @@ impl Workshop {
     }
 
     fn mutated(&self, mutant: &Mutant, limit: Duration) -> Result<Verdict> {
+        let outcome = self.with(mutant, || self.run(&mutant.test(), &mutant.name, limit))?;
+        let (ending, output) = outcome?;
+        Ok(verdict::read(ending, &output))
+    }
+
+    /// Does something while the bug is in the copy.
+    fn with<T>(&self, mutant: &Mutant, deed: impl FnOnce() -> T) -> Result<T> {
         let path = self.tree.join(&mutant.file);
         let original = fs::read_to_string(&path).with_context(|| mutant.file.clone())?;
         fs::write(&path, mutant.apply(&original)?)?;
-        let outcome = self.run(&mutant.test(), &mutant.name, limit);
+        let outcome = deed();
         fs::write(&path, original)?;
-        let (ending, output) = outcome?;
-        Ok(verdict::read(ending, &output))
+        Ok(outcome)
+    }
+
+    /// Has the simulator look for each, and says what it took. Whether all were found.
+    fn simulate(&self, mutants: &[Mutant], most: u64) -> Result<bool> {
+        let mut found = 0;
+        for mutant in mutants {
+            let run = |test: &Test| self.run(test, &mutant.name, LONGEST);
+            match self.with(mutant, || seeds::search(most, run))? {
+                Ok(search) => {
+                    println!("{}: {search}", mutant.name);
+                    found += usize::from(search.is_found());
+                }
+                Err(error) => println!("{}: {error:#}", mutant.name),
+            }
+        }
+        println!("{found} found, {} not", mutants.len() - found);
+        Ok(found == mutants.len())
     }
 
     /// Runs `test` in the copy; what it printed also stays under `target/mutants/output`.

@@ -1,8 +1,7 @@
 //! Seeds, and plans that once found something.
 //!
 //! `SYNOD_SEEDS` says how many seeds, `SYNOD_FROM` the first one. A failure prints the plan and the
-//! last things that happened; `cargo run -p synod-sim --example explore -- replay SEED LINES`
-//! prints more of them.
+//! last things that happened; `synod sim --seed SEED --trace-text` prints all of them.
 
 use std::{env, fs, path::Path, thread};
 

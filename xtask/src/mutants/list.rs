@@ -22,6 +22,9 @@ pub(crate) struct Mutant {
     test: String,
     #[serde(default)]
     env: BTreeMap<String, String>,
+    /// The simulator finds it, too, though another test is quicker.
+    #[serde(default)]
+    simulated: bool,
 }
 
 fn default_test() -> String {
@@ -75,6 +78,11 @@ impl Mutant {
             1 => Ok(text.replacen(&self.find, &self.replace, 1)),
             count => bail!("`find` occurs {count} times in {}, not once", self.file),
         }
+    }
+
+    /// Whether random schedules have to find it.
+    pub(crate) fn is_for_seeds(&self) -> bool {
+        self.simulated || self.test.ends_with(" seeds")
     }
 
     /// The test that has to fail.

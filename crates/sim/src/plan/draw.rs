@@ -48,7 +48,7 @@ pub(super) fn plan(seed: u64) -> Plan {
     let cluster = cluster(rng);
     let network = network(rng);
     let workload = workload(rng, &cluster);
-    let chaos = rng.u64(400..=3000) * MS;
+    let chaos = (300 + few(rng, 2700)) * MS;
     let mut plan =
         Plan { seed, chaos, healing: 60_000 * MS, cluster, network, workload, faults: Vec::new() };
     if !one_in(rng, 10) {
@@ -74,7 +74,8 @@ fn quicken(plan: &mut Plan, rng: &mut Rng) {
     cluster.resend = cluster.heartbeat;
     (network.latency, network.late) = ((20, few(rng, 400)), 0);
     (network.lost, network.doubled) = (0, 0);
-    (workload.clients, workload.requests, workload.think) = (4, 400, few(rng, 8 * MS));
+    (workload.clients, workload.think) = (4, few(rng, 8 * MS));
+    workload.requests = 100 + few(rng, 300) as u32;
     (workload.reads, workload.leased, workload.retried) = (600, 900, 0);
     let crashes = rng.bool();
     faults.clear();
@@ -143,7 +144,7 @@ fn network(rng: &mut Rng) -> Network {
 fn workload(rng: &mut Rng, cluster: &Cluster) -> Load {
     Load {
         clients: rng.u32(1..=4),
-        requests: rng.u32(10..=200),
+        requests: 5 + few(rng, 200) as u32,
         in_flight: rng.u32(1..=6),
         think: few(rng, 30 * MS),
         reads: if one_in(rng, 4) { 0 } else { rng.u32(50..=500) },
