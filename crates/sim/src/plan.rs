@@ -72,6 +72,9 @@ pub struct Cluster {
     pub work: u64,
     /// Messages between nodes travel as bytes.
     pub wire: bool,
+    /// All nodes start at the same time, their clocks are right, and their time-outs are the same.
+    #[serde(default)]
+    pub in_phase: bool,
 }
 
 /// What lies between the nodes, all the time.

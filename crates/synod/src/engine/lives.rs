@@ -27,7 +27,7 @@ pub struct Stranger {
     pub incarnation: u32,
     /// Drawn when this life began: tells apart two that run from copies of one disk.
     pub process: u64,
-    /// The number of the last record in its log.
+    /// The number of the last record that earlier lives have left in its log.
     pub sequence: u64,
 }
 
@@ -56,13 +56,20 @@ impl Lives {
             if seen.incarnation == incarnation && seen.process != process {
                 return Err(Refusal::Duplicate { node, incarnation });
             }
-            if seen.sequence > sequence {
+            // What this life has written itself is no proof that nothing before it is missing.
+            if seen.incarnation < incarnation && seen.sequence > sequence {
                 let (known, claimed) = (seen.sequence, sequence);
                 return Err(Refusal::Rollback { node, known, claimed });
             }
         }
-        self.seen.insert(node, stranger);
+        let sequence = seen.map_or(sequence, |seen| seen.sequence.max(sequence));
+        self.seen.insert(node, Stranger { sequence, ..stranger });
         Ok(())
+    }
+
+    /// How many records of a node are known to have been on its disk.
+    pub(super) fn sequence_of(&self, node: NodeId) -> Option<u64> {
+        self.seen.get(&node).map(|seen| seen.sequence)
     }
 
     /// This node itself.
@@ -142,7 +149,7 @@ impl<M: Machine> Engine<M> {
             birth: self.birth,
             incarnation: self.node.incarnation(),
             process: self.lives.seen.get(&node).map_or(0, |me| me.process),
-            sequence: self.sequence(),
+            sequence: self.before,
             address: self.lives.addresses.get(&node).cloned().unwrap_or_default(),
         }
     }
@@ -185,7 +192,7 @@ mod tests {
         assert_eq!(lives.vet(&system, stranger(7, 2, 100)), Ok(()));
         assert_eq!(lives.vet(&system, stranger(7, 2, 100)), Ok(()));
         assert_eq!(lives.vet(&system, stranger(7, 3, 150)), Ok(()));
-        let older = lives.vet(&system, stranger(7, 3, 149));
+        let older = lives.vet(&system, stranger(7, 4, 149));
         assert!(matches!(older, Err(Refusal::Rollback { known: 150, claimed: 149, .. })));
         let before = lives.vet(&system, stranger(7, 2, 200));
         assert!(matches!(before, Err(Refusal::Duplicate { incarnation: 3, .. })));

@@ -56,7 +56,7 @@ pub enum Caller {
         incarnation: u32,
         /// Drawn when it started.
         process: u64,
-        /// The number of the last record on its disk.
+        /// The number of the last record that was on its disk when it started.
         sequence: u64,
         /// Where it can be reached.
         address: String,
