@@ -332,6 +332,24 @@ fn a_disk_that_lies_is_found_out_where_it_can_be() {
     assert_eq!(found, records);
 }
 
+/// One that puts off what it says that it syncs, names as well as bytes, does so later.
+#[test]
+fn a_disk_that_lies_keeps_nothing_until_it_is_honest() {
+    let (disk, mut store, records) = begun();
+    disk.set_lying(true);
+    store.append(&[accepted(1, 3, 10)]);
+    store.sync().unwrap();
+    disk.create("new").unwrap();
+    disk.sync_dir().unwrap();
+    let cut = disk.image(Unsynced::Lost);
+    assert_eq!((cut.is_lying(), cut.read("new")), (false, None));
+    assert_eq!(model::recover(&cut).unwrap().2, records);
+    disk.set_lying(false);
+    let (_, _, found) = model::recover(&disk.image(Unsynced::Lost)).unwrap();
+    assert_eq!((found.len(), &found[..3]), (4, &records[..]));
+    assert_eq!(disk.image(Unsynced::Lost).read("new"), Some(Vec::new()));
+}
+
 #[test]
 fn one_write_and_one_sync_make_a_batch_durable() {
     let (disk, mut store, _) = begun();

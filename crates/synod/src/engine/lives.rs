@@ -203,6 +203,19 @@ mod tests {
     }
 
     #[test]
+    fn what_a_node_has_written_since_hides_nothing() {
+        let (mut lives, system) = (Lives::default(), System::default());
+        assert_eq!(lives.vet(&system, stranger(7, 2, 100)), Ok(()));
+        lives.seen.get_mut(&NodeId(1)).unwrap().sequence = 101;
+        // The same life, as it has introduced itself before, when its connection has broken.
+        assert_eq!(lives.vet(&system, stranger(7, 2, 100)), Ok(()));
+        assert_eq!(lives.sequence_of(NodeId(1)), Some(101));
+        let older = lives.vet(&system, stranger(7, 3, 100));
+        assert!(matches!(older, Err(Refusal::Rollback { known: 101, claimed: 100, .. })));
+        assert_eq!(lives.vet(&system, stranger(7, 3, 101)), Ok(()));
+    }
+
+    #[test]
     fn what_the_log_says_of_a_node_counts_after_a_restart_of_the_others() {
         let mut system = System::default();
         system.lives.insert(1, Life { birth: 7, incarnation: 4 });
