@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use synod::protocol::{Ask, Tell};
-use synod::{Level, Machine, client::calls::Outcome, engine::machine_op};
+use synod::{
+    Level, Machine,
+    client::calls::Outcome,
+    engine::machine_op,
+    protocol::{Ask, Tell},
+};
 use synod_paxos::{NodeId, Op, Reconfigured, Slot};
 
 use super::{

@@ -94,12 +94,7 @@ impl<M: Machine> World<'_, M> {
             Fault::Reconfigure { remove, add, twice } => {
                 return self.reconfigures(remove, add, twice);
             }
-            Fault::HandOver => {
-                if let Some(place) = self.place(0) {
-                    self.marks.add("handed over");
-                    return self.input(place, Input::HandOver);
-                }
-            }
+            Fault::HandOver => return self.hands_over(),
         }
         Ok(())
     }
@@ -174,6 +169,13 @@ impl<M: Machine> World<'_, M> {
             | Fault::HandOver => {}
         }
         Ok(())
+    }
+
+    /// The leader is asked to hand over, if there is one.
+    fn hands_over(&mut self) -> Judged {
+        let Some(place) = self.place(0) else { return Ok(()) };
+        self.marks.add("handed over");
+        self.input(place, Input::HandOver)
     }
 
     /// A node's clock stands still, and perhaps its process as well.
