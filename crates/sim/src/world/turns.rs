@@ -276,6 +276,7 @@ impl<M: Machine> World<'_, M> {
         let Some(caller) = self.callers.get(number) else { return Ok(()) };
         let current = caller.is_on(conn);
         let former = self.former.get(&port.0).copied();
+        let session = |cid| former.or_else(|| caller.session_of(cid).filter(|_| current));
         let tell = Tell::take(&bytes);
         let tell = tell.map_err(|error| Violation::new("C2", format!("{node} says {error}")))?;
         self.trace.mix(self.now, u64::from(node.0) << 48 | port.0);
@@ -283,18 +284,18 @@ impl<M: Machine> World<'_, M> {
         match tell {
             Tell::Done { cid, reply } => {
                 let outcome = Outcome::Done(reply);
-                if let Some(client) = former.or(caller.session_of(cid).filter(|_| current)) {
+                if let Some(client) = session(cid) {
                     self.judge(&Event::Answers { node, client, cid, outcome, slot_out })?;
                 }
             }
             Tell::Expired { cid } => {
                 self.marks.add("session expired");
                 let outcome = Outcome::Expired;
+                if let Some(client) = session(cid) {
+                    self.judge(&Event::Answers { node, client, cid, outcome, slot_out })?;
+                }
                 if former.is_some() {
                     self.marks.add("former session refused");
-                }
-                if let Some(client) = former.or(caller.session_of(cid).filter(|_| current)) {
-                    self.judge(&Event::Answers { node, client, cid, outcome, slot_out })?;
                 }
             }
             // What is asked over another connection now is asked anew, perhaps by somebody else.

@@ -2,7 +2,7 @@
 
 use synod_paxos::{Record, Slot, wire};
 use synod_storage::{
-    OpenError, Options, SimDisk, Store, WriteError,
+    Disk as _, OpenError, Options, SimDisk, Store, WriteError,
     sim::{Failure, Fault, Operation, Trigger, Unsynced},
 };
 
