@@ -47,7 +47,7 @@ pub struct Failed {
 }
 
 /// How many lines of a transcript are kept.
-const LINES: usize = 60;
+pub(crate) const LINES: usize = 60;
 
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -138,6 +138,6 @@ pub fn check<S: StateMachine>(
     Err(Box::new(Failed { seed, violation, transcript: again.transcript }))
 }
 
-fn number(name: &str, default: u64) -> u64 {
+pub(crate) fn number(name: &str, default: u64) -> u64 {
     env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }

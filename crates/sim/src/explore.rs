@@ -83,7 +83,7 @@ pub fn explore_with<M: Machine>(
     explore_runs(first, count, jobs, progress, run)
 }
 
-fn explore_runs(
+pub(crate) fn explore_runs(
     first: u64,
     count: u64,
     jobs: usize,

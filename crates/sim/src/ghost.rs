@@ -178,12 +178,6 @@ impl Ghost {
         self.unsynced.entry(node).or_default().push_back(record);
     }
 
-    /// How many records a node's log has at most, on disk or not.
-    pub(crate) fn appended(&self, node: NodeId) -> u64 {
-        let unsynced = self.unsynced.get(&node).map_or(0, VecDeque::len);
-        self.durable.get(&node).copied().unwrap_or(0) + unsynced as u64
-    }
-
     /// The next record of a node that gets durable.
     pub(crate) fn sync_one(&mut self, node: NodeId) -> Option<Record> {
         let record = self.unsynced.get_mut(&node)?.pop_front()?;

@@ -25,6 +25,7 @@ mod report;
 mod shrink;
 mod streams;
 mod trace;
+mod upgrade;
 mod validity;
 mod workload;
 mod world;
@@ -38,5 +39,6 @@ pub use crate::{
     properties::PROPERTIES,
     report::{Report, replay, run, run_with},
     shrink::{OTHER_SEEDS, Shrunk, Size, shrink},
+    upgrade::check_upgrade,
     workload::{Tallies, Tally, Workload},
 };

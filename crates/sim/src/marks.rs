@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 pub struct Marks(BTreeMap<&'static str, u64>);
 
 /// Everything that is counted.
-pub const MARKS: [&str; 33] = [
+pub const MARKS: [&str; 41] = [
     "elected",
     "preempted",
     "hole filled with a no-op",
@@ -42,6 +42,14 @@ pub const MARKS: [&str; 33] = [
     "unknown outcome resolved",
     "vote held back",
     "disk low",
+    "second life refused",
+    "machine panicked",
+    "machine panicked in recovery",
+    "disk lied",
+    "sector in a wrong place",
+    "next version",
+    "former session refused",
+    "clock stood still",
 ];
 
 impl Marks {

@@ -72,6 +72,9 @@ pub struct Cluster {
     pub work: u64,
     /// Messages between nodes travel as bytes.
     pub wire: bool,
+    /// All nodes start at the same time, their clocks are right, and their time-outs are the same.
+    #[serde(default)]
+    pub in_phase: bool,
 }
 
 /// What lies between the nodes, all the time.
@@ -119,6 +122,23 @@ impl Plan {
     #[must_use]
     pub fn of_seed(seed: u64) -> Self {
         draw::plan(seed)
+    }
+
+    /// The same, with all nodes upgraded to the next version of the state machine, one after the
+    /// other; unless they are already.
+    #[must_use]
+    pub fn with_upgrade(mut self) -> Self {
+        let Cluster { full, witnesses, read_copies, .. } = self.cluster;
+        let nodes = full + witnesses + read_copies;
+        if !self.faults.iter().any(|planned| matches!(planned.fault, Fault::Upgrade { .. })) {
+            let faults = (1..=nodes).map(|node| Planned {
+                at: self.chaos / u64::from(2 * nodes) * u64::from(node),
+                fault: Fault::Upgrade { node, down: 10_000 },
+            });
+            self.faults.extend(faults);
+            self.faults.sort_by_key(|planned| planned.at);
+        }
+        self
     }
 
     /// As text, to be kept, changed, and read back.

@@ -101,7 +101,7 @@ pub fn shrink(
 }
 
 /// What is simpler one way than the other.
-const EDITS: [fn(&mut Plan); 20] = [
+const EDITS: [fn(&mut Plan); 21] = [
     |plan| plan.workload.reads = 0,
     |plan| plan.workload.leased = 0,
     |plan| plan.workload.retried = 0,
@@ -114,6 +114,7 @@ const EDITS: [fn(&mut Plan); 20] = [
     |plan| plan.cluster.sessions = 1000,
     |plan| plan.cluster.snapshot_every = 1 << 20,
     |plan| plan.cluster.wire = false,
+    |plan| plan.cluster.in_phase = false,
     |plan| plan.cluster.turn = 0,
     |plan| plan.cluster.work = 0,
     |plan| plan.cluster.sync.1 = 0,
@@ -302,7 +303,11 @@ fn lasts(fault: &mut Fault) -> Option<&mut u64> {
         | Fault::Sluggish { lasts, .. }
         | Fault::SlowDisk { lasts, .. }
         | Fault::HungDisk { lasts, .. }
-        | Fault::FullDisk { lasts, .. } => Some(lasts),
+        | Fault::FullDisk { lasts, .. }
+        | Fault::LyingDisk { lasts, .. }
+        | Fault::Panic { lasts, .. }
+        | Fault::Poison { lasts, .. }
+        | Fault::StoppedClock { lasts, .. } => Some(lasts),
         Fault::Crash { down, .. }
         | Fault::PowerCut { down, .. }
         | Fault::LastWords { down, .. }
@@ -310,11 +315,15 @@ fn lasts(fault: &mut Fault) -> Option<&mut u64> {
         | Fault::FailingDisk { down, .. }
         | Fault::Rot { down, .. }
         | Fault::Stale { down, .. }
-        | Fault::Wipe { down, .. } => Some(down),
+        | Fault::Wipe { down, .. }
+        | Fault::WrongPlace { down, .. }
+        | Fault::Upgrade { down, .. } => Some(down),
+        Fault::Cloned { after, .. } => Some(after),
         Fault::Leap { by, .. } => Some(by),
         Fault::Restore { .. }
         | Fault::Misdirect { .. }
         | Fault::Foreign { .. }
+        | Fault::FormerSession { .. }
         | Fault::Reset { .. }
         | Fault::Reconfigure { .. }
         | Fault::HandOver => None,

@@ -164,6 +164,7 @@ impl Fault {
             | Self::Cut { lasts, .. }
             | Self::Pause { lasts, .. }
             | Self::HungDisk { lasts, .. }
+            | Self::StoppedClock { lasts, .. }
             | Self::FullDisk { lasts, .. } => times([("lasts", *lasts)]),
             Self::Lose { kind: of, rate, lasts } => {
                 kind(of)?;
@@ -192,12 +193,19 @@ impl Fault {
             | Self::CrashInDisk { down, .. }
             | Self::Rot { down, .. }
             | Self::Stale { down, .. }
-            | Self::Wipe { down, .. } => times([("down", *down)]),
+            | Self::Wipe { down, .. }
+            | Self::WrongPlace { down, .. }
+            | Self::Upgrade { down, .. } => times([("down", *down)]),
+            Self::LyingDisk { lasts, down, .. }
+            | Self::Panic { lasts, down, .. }
+            | Self::Poison { lasts, down } => times([("lasts", *lasts), ("down", *down)]),
+            Self::Cloned { after, .. } => times([("after", *after)]),
             Self::Restore { back, .. } => times([("back", *back)]),
             Self::Leap { by, .. } => times([("by", *by)]),
             Self::Misdirect { .. }
             | Self::Foreign { .. }
             | Self::Reset { .. }
+            | Self::FormerSession { .. }
             | Self::Reconfigure { .. }
             | Self::HandOver => Ok(()),
         }
@@ -209,6 +217,8 @@ impl Fault {
             Self::Rot { node, .. }
             | Self::Stale { node, .. }
             | Self::Wipe { node, .. }
+            | Self::LyingDisk { node, .. }
+            | Self::WrongPlace { node, .. }
             | Self::Restore { node, .. } => Some(*node),
             Self::Part { .. }
             | Self::Isolate { .. }
@@ -228,6 +238,12 @@ impl Fault {
             | Self::HungDisk { .. }
             | Self::FullDisk { .. }
             | Self::FailingDisk { .. }
+            | Self::Cloned { .. }
+            | Self::Panic { .. }
+            | Self::Poison { .. }
+            | Self::Upgrade { .. }
+            | Self::FormerSession { .. }
+            | Self::StoppedClock { .. }
             | Self::Leap { .. }
             | Self::Reset { .. }
             | Self::Reconfigure { .. }

@@ -10,8 +10,19 @@ pub trait Workload<M: Machine>: Sync {
     /// A machine in its first state.
     fn machine(&self) -> M;
 
+    /// A machine in its first state, of the next version of its program. Nodes are upgraded one
+    /// after the other; until the [switch](Workload::switch), both must do the same.
+    fn upgraded(&self) -> M {
+        self.machine()
+    }
+
     /// The next command of some client.
     fn command(&self, rng: &mut Rng) -> M::Command;
+
+    /// The command that an operator sends when all nodes run the next version.
+    fn switch(&self, rng: &mut Rng) -> M::Command {
+        self.command(rng)
+    }
 
     /// The next query of some client.
     fn query(&self, rng: &mut Rng) -> M::Query;

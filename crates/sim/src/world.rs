@@ -6,16 +6,22 @@ mod caller;
 mod callers;
 mod disks;
 mod faults;
+mod guest;
 mod healing;
 mod lines;
 mod log;
 mod network;
 mod operators;
 mod process;
+mod programs;
 mod tampering;
 mod turns;
+mod twins;
 
-use std::time::Duration;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 
 use synod::Machine;
 use synod_paxos::{Lease, Members, NodeId, Quorums, Record, Roles, Schedule, Setup, Slot, Timing};
@@ -65,6 +71,10 @@ pub(crate) enum Happening {
     Start { node: NodeId },
     /// A process is started on an old copy of its disk.
     PutBack { node: NodeId },
+    /// A second process is started on a copy of a node's disk.
+    Doubles { node: NodeId },
+    /// The power of a node fails, whose disk has lied.
+    FoundOut { node: NodeId },
     /// Something arrives at a client.
     Told { client: usize, conn: u64, said: Said },
     /// A client looks around.
@@ -111,8 +121,14 @@ pub(crate) struct World<'w, M: Machine> {
     over: bool,
     /// Nodes that are left dead when all others are healed.
     left_dead: crate::ghost::Set,
-    /// The place of a node that is back on an old disk.
+    /// The place of a node that must be found out: it is back on an old disk, or a second one.
     returned: Option<usize>,
+    /// The place of the last process that ran beside another one of the same node.
+    twin: Option<usize>,
+    /// The next version was turned on.
+    turned_on: bool,
+    /// Sessions that are used by programs that should have ended, by port.
+    former: std::collections::BTreeMap<u64, synod_paxos::ClientId>,
     sent: Vec<caller::Sent>,
 }
 
@@ -134,7 +150,7 @@ impl<'w, M: Machine> World<'w, M> {
             next_life: 0,
             next_dial: 0,
             ghost: Ghost::new(members, window, sessions),
-            reference: workload.machine(),
+            reference: workload.upgraded(),
             properties: Properties::default(),
             marks: Marks::default(),
             trace,
@@ -146,6 +162,9 @@ impl<'w, M: Machine> World<'w, M> {
             over: false,
             left_dead: 0,
             returned: None,
+            twin: None,
+            turned_on: false,
+            former: std::collections::BTreeMap::new(),
             sent: Vec::new(),
         }
     }
@@ -181,6 +200,7 @@ impl<'w, M: Machine> World<'w, M> {
         self.marks.add_many("hole filled with a no-op", self.ghost.noops);
         self.marks.add_many("reconfiguration", self.ghost.latest().epoch);
         self.count_ballots();
+        self.count_switched();
         Ok(())
     }
 
@@ -195,6 +215,8 @@ impl<'w, M: Machine> World<'w, M> {
             Happening::Resumes { node } => self.resumes(node),
             Happening::Start { node } => self.start(node),
             Happening::PutBack { node } => self.put_back(node),
+            Happening::Doubles { node } => self.doubles(node),
+            Happening::FoundOut { node } => self.lie_ends(node),
             Happening::Told { client, conn, said } => self.told(client, conn, said),
             Happening::Client { client } => self.client(client),
             Happening::Fault(place) => {
@@ -215,7 +237,10 @@ impl<'w, M: Machine> World<'w, M> {
             1 => 1_000_000 + drift,
             _ => self.streams.process.u64(1_000_000 - drift..=1_000_000 + drift),
         };
-        self.processes.push(Process::new(id, rate));
+        let rate = if self.plan.cluster.in_phase { 1_000_000 } else { rate };
+        let mut process = Process::new(id, rate);
+        process.next_version = self.processes.iter().any(|process| process.next_version);
+        self.processes.push(process);
         self.queue.push(self.now, Happening::Start { node: id });
         id
     }
@@ -228,7 +253,13 @@ impl<'w, M: Machine> World<'w, M> {
     fn running(&self, node: NodeId, life: u64) -> Option<usize> {
         let place = node.0.checked_sub(1)? as usize;
         let process = self.processes.get(place)?;
-        (process.up.is_some() && (life == 0 || process.life == life)).then_some(place)
+        if process.up.is_some() && (life == 0 || process.life == life) {
+            return Some(place);
+        }
+        self.twin.filter(|place| {
+            let twin = &self.processes[*place];
+            life > 0 && twin.id == node && twin.life == life && twin.up.is_some()
+        })
     }
 
     fn judge(&mut self, event: &Event<'_>) -> Judged {
@@ -248,8 +279,12 @@ impl<'w, M: Machine> World<'w, M> {
 
     /// A process starts on what its disk has.
     fn start(&mut self, node: NodeId) -> Judged {
-        let place = node.0 as usize - 1;
+        self.start_at(node.0 as usize - 1)
+    }
+
+    fn start_at(&mut self, place: usize) -> Judged {
         let process = &self.processes[place];
+        let node = process.id;
         if process.up.is_some() || process.dead.is_some() {
             return Ok(());
         }
@@ -257,12 +292,15 @@ impl<'w, M: Machine> World<'w, M> {
             self.queue.push(process.paused, Happening::Start { node });
             return Ok(());
         }
+        self.mend(place);
         self.next_life += 1;
+        let next = self.processes[place].next_version;
         let birth = Birth {
             cluster: CLUSTER,
             setup: self.setup(node),
+            process: self.streams.process.u64(..),
             fresh: self.streams.disk.u64(1..),
-            machine: self.workload.machine(),
+            machine: if next { self.workload.upgraded() } else { self.workload.machine() },
             segment_bytes: self.plan.cluster.segment_bytes,
             snapshot_every: self.plan.cluster.snapshot_every,
         };
@@ -270,9 +308,10 @@ impl<'w, M: Machine> World<'w, M> {
         let process = &mut self.processes[place];
         process.life = life;
         let known = self.ghost.durable.get(&node).copied().unwrap_or(0);
-        match process.start(now, birth, known) {
-            Ok(started) => self.started(place, started),
-            Err(error) => self.not_started(place, &error),
+        match catch_unwind(AssertUnwindSafe(|| process.start(now, birth, known))) {
+            Ok(Ok(started)) => self.started(place, started),
+            Ok(Err(error)) => self.not_started(place, &error),
+            Err(panic) => self.panicked_in_recovery(place, panic),
         }
     }
 
@@ -294,7 +333,7 @@ impl<'w, M: Machine> World<'w, M> {
             roles: Roles::ALL,
             schedule: self.schedule.clone(),
             timing,
-            seed: self.streams.process.u64(..),
+            seed: if cluster.in_phase { self.plan.seed } else { self.streams.process.u64(..) },
             sessions: usize::try_from(cluster.sessions).unwrap_or(usize::MAX),
         }
     }
@@ -302,6 +341,9 @@ impl<'w, M: Machine> World<'w, M> {
     fn started(&mut self, place: usize, started: process::Started) -> Judged {
         let node = self.processes[place].id;
         self.note(|| format!("{node} starts, with {} records", started.before));
+        if self.processes[place].is_second() {
+            return self.turn(place);
+        }
         self.remembers(place, started.before, &started.survived)?;
         for record in &started.first {
             self.ghost.append(node, record.clone());
@@ -359,6 +401,9 @@ impl<'w, M: Machine> World<'w, M> {
         let Some(at) = self.position(place).filter(|at| at.slot_out != before) else {
             return Ok(());
         };
+        if self.processes[place].is_second() {
+            return Ok(());
+        }
         let Process { id: node, up: Some(up), .. } = &self.processes[place] else { return Ok(()) };
         let (first, config) = (up.engine.schedule().newest_from(), up.engine.schedule().latest());
         let latest = Known { first, config };

@@ -186,6 +186,18 @@ impl SimDisk {
         self.state().hung = hung;
     }
 
+    /// Whether the disk says that it syncs, and does not.
+    #[must_use]
+    pub fn is_lying(&self) -> bool {
+        self.state().lying
+    }
+
+    /// Sets what [`SimDisk::is_lying`] says. When it is honest again, it does all that it has put
+    /// off.
+    pub fn set_lying(&self, lying: bool) {
+        self.state().set_lying(lying);
+    }
+
     /// Changes one bit, 0 to 7, of what is seen and of what is durable. `false` if there is no
     /// such file or byte.
     pub fn flip_bit(&self, name: &str, offset: u64, bit: u32) -> bool {

@@ -128,6 +128,8 @@ pub enum Finished<M> {
 pub struct Boot<M> {
     /// Who and what it is.
     pub setup: Setup,
+    /// Drawn for this life: tells it from another one on a copy of the same disk.
+    pub process: u64,
     /// Drawn when its disk was formatted.
     pub birth: u64,
     /// Where it can be reached.
@@ -203,21 +205,21 @@ impl<M: Machine> Engine<M> {
     /// # Errors
     /// When it must not run from what it was given.
     pub fn start(boot: Boot<M>, host: &mut impl Host<M>) -> Result<Self, RecoverError> {
-        let Boot { setup, birth, address, sequence, machine, head, records, .. } = boot;
+        let Boot { setup, process, birth, address, sequence, machine, head, records, .. } = boot;
         let durable_by_itself = machine.committed().is_some();
         let mut out = Outbox::new(setup.id);
         let (frame, preamble) = match head {
             Some(Head { frame, preamble }) => (Some(frame), preamble),
             None => (None, crate::system::Preamble::default()),
         };
-        let (id, seed) = (setup.id, setup.seed);
+        let id = setup.id;
         let state = Replicated::new(machine, preamble);
         let node = match records {
             Some(records) => Node::recover(setup, frame.as_deref(), state, records, &mut out)?,
             None => Node::format(setup, state, &mut out),
         };
         let incarnation = node.incarnation();
-        let me = Stranger { node: id, birth, incarnation, process: seed, began: sequence };
+        let me = Stranger { node: id, birth, incarnation, process, began: sequence };
         let mut lives = Lives::default();
         lives.met_self(me, address);
         let mut engine = Self {
@@ -239,7 +241,10 @@ impl<M: Machine> Engine<M> {
             lives,
             birth,
             arrivals: Arrivals {
-                session: Session::new(ClientId { born: node.replica().slot_out(), number: seed }),
+                session: Session::new(ClientId {
+                    born: node.replica().slot_out(),
+                    number: process,
+                }),
                 next: Duration::ZERO,
             },
             node,

@@ -127,6 +127,7 @@ fn cluster(rng: &mut Rng) -> Cluster {
         sync: (rng.u64(20..=2000), few(rng, 5000)),
         work: few(rng, 20 * MS),
         wire: one_in(rng, 4),
+        in_phase: one_in(rng, 12),
     }
 }
 
@@ -166,7 +167,7 @@ impl Draw {
     fn faults(&mut self, cluster: &Cluster) -> Vec<Planned> {
         let mut all = Vec::new();
         type Kind = fn(&mut Draw) -> Fault;
-        let kinds: [(u32, u64, Kind); 18] = [
+        let kinds: [(u32, u64, Kind); 22] = [
             (3, 8, |draw| Fault::Isolate { lasts: draw.lasts() }),
             (3, 5, Self::part),
             (3, 6, Self::cut),
@@ -185,6 +186,10 @@ impl Draw {
             (7, 2, Self::full_disk),
             (5, 3, Self::failing_disk),
             (4, 6, Self::reset),
+            (7, 3, Self::cloned),
+            (7, 3, Self::panic),
+            (20, 1, Self::poison),
+            (5, 8, Self::former_session),
         ];
         for (rarity, most, kind) in kinds {
             if one_in(&mut self.rng, rarity) {
@@ -200,9 +205,15 @@ impl Draw {
             let count = few(&mut self.rng, 4);
             self.some(count, |_| Fault::HandOver, &mut all);
         }
-        if cluster.lease == 0 && one_in(&mut self.rng, 6) {
-            let count = few(&mut self.rng, 4);
-            self.some(count, Self::leap, &mut all);
+        // Leases rely on clocks that neither leap nor stop.
+        for kind in [Self::leap, Self::stopped_clock] {
+            if cluster.lease == 0 && one_in(&mut self.rng, 6) {
+                let count = few(&mut self.rng, 4);
+                self.some(count, kind, &mut all);
+            }
+        }
+        if one_in(&mut self.rng, 8) {
+            self.upgrades(&mut all);
         }
         if one_in(&mut self.rng, 3) {
             self.destruction(cluster, &mut all);
@@ -228,12 +239,14 @@ impl Draw {
         for node in 1..=self.rng.u32(0..=spare) {
             for _ in 0..few(&mut self.rng, 3) {
                 let down = self.down();
-                let fault = match self.rng.u32(0..4) {
+                let fault = match self.rng.u32(0..6) {
                     0 if cluster.witnesses == 0 => Fault::Wipe { node, down },
                     1 if cluster.witnesses == 0 => {
                         Fault::Restore { node, back: self.rng.u64(20..=500) * MS }
                     }
                     2 => Fault::Stale { node, down },
+                    3 => Fault::WrongPlace { node, swap: self.rng.bool(), down },
+                    4 => self.lying_disk(node),
                     _ => Fault::Rot { node, down },
                 };
                 all.push(Planned { at: self.rng.u64(self.from..self.to), fault });
@@ -368,6 +381,47 @@ impl Draw {
 
     fn reset(&mut self) -> Fault {
         Fault::Reset { one: self.node(), other: self.node() }
+    }
+
+    fn lying_disk(&mut self, node: u32) -> Fault {
+        let left = match self.rng.u32(0..4) {
+            0 => Left::Nothing,
+            1 => Left::Prefix,
+            _ => Left::Sectors,
+        };
+        Fault::LyingDisk { node, lasts: few(&mut self.rng, 300) * MS, left, down: self.down() }
+    }
+
+    fn cloned(&mut self) -> Fault {
+        Fault::Cloned { node: self.node(), after: self.rng.u64(50..=500) * MS }
+    }
+
+    fn panic(&mut self) -> Fault {
+        let (node, nth) = (self.node(), few(&mut self.rng, 50));
+        Fault::Panic { node, nth, lasts: self.lasts(), down: few(&mut self.rng, 200) * MS }
+    }
+
+    fn poison(&mut self) -> Fault {
+        Fault::Poison { lasts: self.lasts(), down: few(&mut self.rng, 200) * MS }
+    }
+
+    /// All nodes, one after the other.
+    fn upgrades(&mut self, all: &mut Vec<Planned>) {
+        let mut at = self.rng.u64(self.from..self.to);
+        for node in 1..=self.nodes {
+            let down = self.down();
+            all.push(Planned { at: at.min(self.to), fault: Fault::Upgrade { node, down } });
+            at += self.rng.u64(0..=200) * MS;
+        }
+    }
+
+    fn former_session(&mut self) -> Fault {
+        Fault::FormerSession { client: self.rng.u32(0..4), node: self.node() }
+    }
+
+    fn stopped_clock(&mut self) -> Fault {
+        let (node, lasts) = (self.node(), self.lasts());
+        Fault::StoppedClock { node, lasts, asleep: self.rng.bool() }
     }
 
     fn leap(&mut self) -> Fault {

@@ -216,6 +216,77 @@ pub enum Fault {
         /// How long before.
         back: u64,
     },
+    /// A disk says that it syncs, and does not, until the power fails.
+    LyingDisk {
+        /// Whose.
+        node: u32,
+        /// How long it lies.
+        lasts: u64,
+        /// What is left of what it should have synced.
+        left: Left,
+        /// How long the node is down.
+        down: u64,
+    },
+    /// A sector of a node's disk is written where another one belongs, while it is down.
+    WrongPlace {
+        /// Which node.
+        node: u32,
+        /// That one is written where this one belongs.
+        swap: bool,
+        /// How long it is down.
+        down: u64,
+    },
+    /// A node is restarted, and then started a second time, elsewhere, on an exact copy of the disk
+    /// that the first one has found.
+    Cloned {
+        /// Which.
+        node: u32,
+        /// How long after the first one.
+        after: u64,
+    },
+    /// A node's state machine panics.
+    Panic {
+        /// Which node.
+        node: u32,
+        /// At which command from now on, and then at each one.
+        nth: u64,
+        /// How long it does.
+        lasts: u64,
+        /// How long the node is down after each time.
+        down: u64,
+    },
+    /// The state machines of all nodes panic at certain commands, the same ones everywhere.
+    Poison {
+        /// How long, until they are mended.
+        lasts: u64,
+        /// How long a node is down after each time.
+        down: u64,
+    },
+    /// A node is restarted with the next version of its state machine. When all have been, an
+    /// operator sends the command from which on that version does more than the one before.
+    Upgrade {
+        /// Which.
+        node: u32,
+        /// How long it is down.
+        down: u64,
+    },
+    /// A client's former program is still there, and asks a node for something in its session,
+    /// which was left behind or has expired.
+    FormerSession {
+        /// Which client; counted from 0.
+        client: u32,
+        /// Which node.
+        node: u32,
+    },
+    /// A node's clock stands still.
+    StoppedClock {
+        /// Which.
+        node: u32,
+        /// How long.
+        lasts: u64,
+        /// The node sleeps meanwhile, as a machine that is suspended does.
+        asleep: bool,
+    },
     /// A node's clock leaps ahead.
     Leap {
         /// Which.
@@ -255,7 +326,13 @@ impl Fault {
             | Self::FailingDisk { .. }
             | Self::Rot { .. }
             | Self::Stale { .. }
-            | Self::Wipe { .. } => true,
+            | Self::Wipe { .. }
+            | Self::LyingDisk { .. }
+            | Self::WrongPlace { .. }
+            | Self::Cloned { .. }
+            | Self::Panic { .. }
+            | Self::Poison { .. }
+            | Self::Upgrade { .. } => true,
             Self::Part { .. }
             | Self::Isolate { .. }
             | Self::Cut { .. }
@@ -270,6 +347,8 @@ impl Fault {
             | Self::HungDisk { .. }
             | Self::FullDisk { .. }
             | Self::Restore { .. }
+            | Self::FormerSession { .. }
+            | Self::StoppedClock { .. }
             | Self::Leap { .. }
             | Self::Reset { .. }
             | Self::Reconfigure { .. }
@@ -303,6 +382,14 @@ impl Fault {
             Self::Stale { .. } => "stale",
             Self::Wipe { .. } => "wipe",
             Self::Restore { .. } => "restore",
+            Self::LyingDisk { .. } => "lying_disk",
+            Self::WrongPlace { .. } => "wrong_place",
+            Self::Cloned { .. } => "cloned",
+            Self::Panic { .. } => "panic",
+            Self::Poison { .. } => "poison",
+            Self::Upgrade { .. } => "upgrade",
+            Self::FormerSession { .. } => "former_session",
+            Self::StoppedClock { .. } => "stopped_clock",
             Self::Leap { .. } => "leap",
             Self::Reset { .. } => "reset",
             Self::Reconfigure { .. } => "reconfigure",

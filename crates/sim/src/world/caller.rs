@@ -66,6 +66,8 @@ pub(crate) struct Caller {
     next_read: u64,
     /// The sessions in which commands were asked for.
     asked: std::collections::BTreeMap<u64, ClientId>,
+    /// Sessions that it has left behind or that have expired, and their next command's numbers.
+    former: Vec<(ClientId, u64)>,
     /// A reconfiguration that waits to be sent: an operator's.
     pub(crate) errand: Option<synod_paxos::Op>,
 }
@@ -90,6 +92,7 @@ impl Caller {
             next_cid: 1,
             next_read: 1,
             asked: std::collections::BTreeMap::new(),
+            former: Vec::new(),
             errand: None,
         }
     }
@@ -127,12 +130,30 @@ impl Caller {
 
     /// Leaves its session behind and begins another one, as a program that was started anew does.
     pub(crate) fn restart(&mut self) {
+        self.leaves_session();
         self.calls = Calls::new(ClientId { born: Slot(0), number: 0 }, self.patience);
         self.calls.expired(ClientId { born: Slot(0), number: 0 });
         (self.named, self.waiting, self.wire) = (false, 0, Wire::None);
         (self.next_cid, self.next_read) = (1, self.next_read + (1 << 20));
         self.copied.clear();
         self.asked.clear();
+    }
+
+    fn leaves_session(&mut self) {
+        if self.named {
+            self.former.push((self.calls.id(), self.next_cid));
+        }
+    }
+
+    /// The next command of one of its former sessions, if it has any.
+    pub(crate) fn former(&mut self, which: usize, op: synod_paxos::Op) -> Option<(Port, Command)> {
+        let among = which.checked_rem(self.former.len())?;
+        self.next_conn += 1;
+        let port = self.port(self.next_conn);
+        let (client, cid) = self.former.get_mut(among)?;
+        let command = Command { client: *client, cid: *cid, acked: *cid, op };
+        *cid += 1;
+        Some((port, command))
     }
 
     /// The session in which it has asked for a command.
@@ -201,6 +222,7 @@ impl Caller {
         if let Tell::Expired { cid } = *tell
             && self.calls.has(cid)
         {
+            self.leaves_session();
             let id = self.new_session(born);
             self.calls.expired(id);
         }

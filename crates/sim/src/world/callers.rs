@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use synod::{Level, Machine, client::calls::Outcome, engine::machine_op, protocol::Tell};
+use synod::{
+    Level, Machine,
+    client::calls::Outcome,
+    engine::machine_op,
+    protocol::{Ask, Tell},
+};
 use synod_paxos::{NodeId, Op, Reconfigured, Slot};
 
 use super::{
@@ -277,6 +282,28 @@ impl<M: Machine> World<'_, M> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// A program that should have ended asks for something in a session that its client has left
+    /// behind, or that has expired.
+    pub(super) fn asks_as_before(&mut self, number: usize, to: NodeId) -> Judged {
+        if number >= self.callers.len() - OPERATORS {
+            return Ok(());
+        }
+        let rng = &mut self.streams.client;
+        let (which, op) = (rng.usize(..), machine_op::<M>(&self.workload.command(rng)));
+        let Some((port, command)) = self.callers[number].former(which, Op::Apply(op)) else {
+            return Ok(());
+        };
+        self.judge(&Event::Requested { command: &command })?;
+        self.history.command(number, self.events, &command);
+        self.former.insert(port.0, command.client);
+        let mut bytes = Vec::new();
+        Ask::Command(command).put(&mut bytes);
+        let at = self.now + self.wires.latency(&mut self.streams);
+        self.queue
+            .push(at, Happening::Arrives { to, life: 0, parcel: Parcel::Ask { port, bytes } });
         Ok(())
     }
 

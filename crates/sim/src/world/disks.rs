@@ -10,6 +10,7 @@ use synod_storage::{OpenError, WriteError, sim::Unsynced};
 
 use super::{
     Happening, World,
+    guest::Guest,
     log::Written,
     micros,
     process::{Input, Line, Parcel},
@@ -54,7 +55,9 @@ impl<M: Machine> World<'_, M> {
         }
         match up.log.end() {
             Written::Synced { count, more } => {
-                self.synced(node, more)?;
+                if !self.processes[place].is_second() {
+                    self.synced(node, more)?;
+                }
                 self.input(place, Input::Synced(count))?;
                 self.goes_on(place, life, None)
             }
@@ -189,7 +192,7 @@ impl<M: Machine> World<'_, M> {
         let node = self.processes[place].id;
         self.next_life += 1;
         self.processes[place].life = self.next_life;
-        if !notices {
+        if !notices || self.processes[place].is_second() {
             return;
         }
         for peer in peers {
@@ -212,7 +215,8 @@ impl<M: Machine> World<'_, M> {
     }
 
     /// The disk as the next process finds it. What was planned for this one does not happen to it.
-    fn after_crash(&mut self, place: usize, left: Left) {
+    pub(super) fn after_crash(&mut self, place: usize, left: Left) {
+        self.honest(place);
         let unsynced = self.unsynced(place, left);
         let process = &mut self.processes[place];
         process.disk = match unsynced {
@@ -222,7 +226,7 @@ impl<M: Machine> World<'_, M> {
         (process.armed, process.failing) = (None, None);
     }
 
-    fn unsynced(&mut self, place: usize, left: Left) -> Option<Unsynced> {
+    pub(super) fn unsynced(&mut self, place: usize, left: Left) -> Option<Unsynced> {
         let rng = &mut self.streams.disk;
         let disk = &self.processes[place].disk;
         match left {
@@ -240,7 +244,7 @@ impl<M: Machine> World<'_, M> {
     }
 
     /// Work on snapshots is done one piece after the other.
-    pub(super) fn begin_work(&mut self, place: usize, job: Job<M>) {
+    pub(super) fn begin_work(&mut self, place: usize, job: Job<Guest<M>>) {
         let takes = self.streams.disk.u64(0..=micros(self.plan.cluster.work));
         let process = &mut self.processes[place];
         let (node, life) = (process.id, process.life);
@@ -297,7 +301,7 @@ impl<M: Machine> World<'_, M> {
         self.transmit(place, slot_out, to, chunk)
     }
 
-    fn worked(&mut self, place: usize, finished: Finished<M>) -> Judged {
+    fn worked(&mut self, place: usize, finished: Finished<Guest<M>>) -> Judged {
         let node = self.processes[place].id;
         self.trace.note(self.now, || match &finished {
             Finished::Saved { slot: Ok(slot), .. } => format!("{node} has a snapshot below {slot}"),
@@ -325,7 +329,8 @@ impl<M: Machine> World<'_, M> {
             }
             Finished::Served(_) | Finished::Kept => None,
         };
-        if let Some(slot) = saved {
+        let second = self.processes[place].is_second();
+        if let Some(slot) = saved.filter(|_| !second) {
             self.judge(&Event::Saved { node, slot })?;
         }
         self.input(place, Input::Finished(finished))

@@ -16,6 +16,7 @@ use crate::{
     event::Judged,
     ghost::{Set, bit},
     plan::{Fault, Left},
+    queue::Time,
 };
 
 const ALL: Set = Set::MAX;
@@ -32,7 +33,8 @@ impl<M: Machine> World<'_, M> {
     pub(super) fn goes_wrong(&mut self, fault: &Fault) -> Judged {
         self.trace.note(self.now, || format!("{fault:?}"));
         *self.faults.entry(fault.name()).or_default() += 1;
-        if fault.crashes() && self.is_undetected() {
+        let replaces = matches!(fault, Fault::Reconfigure { .. });
+        if (fault.crashes() || replaces) && self.is_undetected() {
             return Ok(());
         }
         match *fault {
@@ -71,6 +73,12 @@ impl<M: Machine> World<'_, M> {
             | Fault::Pause { node, .. }
             | Fault::Sluggish { node, .. }
             | Fault::Leap { node, .. }
+            | Fault::StoppedClock { node, .. }
+            | Fault::LyingDisk { node, .. }
+            | Fault::WrongPlace { node, .. }
+            | Fault::Cloned { node, .. }
+            | Fault::Panic { node, .. }
+            | Fault::Upgrade { node, .. }
             | Fault::Rot { node, .. }
             | Fault::Stale { node, .. }
             | Fault::Wipe { node, .. }
@@ -79,15 +87,14 @@ impl<M: Machine> World<'_, M> {
                     return self.befalls(place, fault);
                 }
             }
+            Fault::Poison { lasts, down } => self.poison(micros(lasts), micros(down)),
+            Fault::FormerSession { client, node } => {
+                return self.asks_as_before(client as usize, NodeId(node));
+            }
             Fault::Reconfigure { remove, add, twice } => {
                 return self.reconfigures(remove, add, twice);
             }
-            Fault::HandOver => {
-                if let Some(place) = self.place(0) {
-                    self.marks.add("handed over");
-                    return self.input(place, Input::HandOver);
-                }
-            }
+            Fault::HandOver => return self.hands_over(),
         }
         Ok(())
     }
@@ -132,6 +139,20 @@ impl<M: Machine> World<'_, M> {
             Fault::Stale { down, .. } => return self.stales(place, micros(down)),
             Fault::Wipe { down, .. } => return self.wipes(place, micros(down)),
             Fault::Restore { back, .. } => self.copies(place, micros(back)),
+            Fault::StoppedClock { lasts, asleep, .. } => {
+                self.stops_clock(place, now + micros(lasts), asleep);
+            }
+            Fault::LyingDisk { lasts, left, down, .. } => {
+                self.lies(place, micros(lasts), left, micros(down));
+            }
+            Fault::WrongPlace { swap, down, .. } => {
+                return self.misplaces(place, swap, micros(down));
+            }
+            Fault::Cloned { after, .. } => return self.clones(place, micros(after)),
+            Fault::Panic { nth, lasts, down, .. } => {
+                self.may_panic(place, nth, micros(lasts), micros(down));
+            }
+            Fault::Upgrade { down, .. } => return self.upgrades(place, micros(down)),
             Fault::Part { .. }
             | Fault::Isolate { .. }
             | Fault::Cut { .. }
@@ -142,10 +163,33 @@ impl<M: Machine> World<'_, M> {
             | Fault::Foreign { .. }
             | Fault::Reset { .. }
             | Fault::PowerCut { .. }
+            | Fault::Poison { .. }
+            | Fault::FormerSession { .. }
             | Fault::Reconfigure { .. }
             | Fault::HandOver => {}
         }
         Ok(())
+    }
+
+    /// The leader is asked to hand over, if there is one.
+    fn hands_over(&mut self) -> Judged {
+        let Some(place) = self.place(0) else { return Ok(()) };
+        self.marks.add("handed over");
+        self.input(place, Input::HandOver)
+    }
+
+    /// A node's clock stands still, and perhaps its process as well.
+    fn stops_clock(&mut self, place: usize, until: Time, asleep: bool) {
+        let process = &mut self.processes[place];
+        process.stop_clock(self.now, until);
+        if process.up.is_some() {
+            self.marks.add("clock stood still");
+        }
+        if asleep {
+            process.paused = process.paused.max(until);
+            let node = process.id;
+            self.queue.push(until, Happening::Resumes { node });
+        }
     }
 
     /// The place of a node; of the leader, if 0.

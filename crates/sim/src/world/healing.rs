@@ -28,6 +28,8 @@ impl<M: Machine> World<'_, M> {
             process.disk.set_space(None);
             process.disk.set_hung(false);
             (process.paused, process.last_words) = (now, None);
+            self.honest(place);
+            let process = &mut self.processes[place];
             if process.dead.is_some() {
                 continue;
             }
@@ -60,7 +62,7 @@ impl<M: Machine> World<'_, M> {
             return;
         }
         let place = rng.usize(0..places);
-        if self.processes[place].dead.is_none() {
+        if self.processes[place].dead.is_none() && !self.is_doubled() {
             self.dies(place, "left dead".into());
         }
     }
@@ -68,7 +70,7 @@ impl<M: Machine> World<'_, M> {
     /// It is looked whether everything has come to a good end.
     pub(super) fn look(&mut self) -> Judged {
         if self.all_answered() {
-            if self.last_asked && self.is_settled() {
+            if self.last_asked && self.is_settled() && !self.is_doubled() {
                 self.over = true;
                 return self.same_snapshots();
             }
@@ -92,6 +94,11 @@ impl<M: Machine> World<'_, M> {
             let up = self.processes.get(id.0 as usize - 1).and_then(|p| p.up.as_ref());
             (*id, up.map(|up| up.engine.slot_out()))
         })
+    }
+
+    /// Whether a second process of a node still runs.
+    fn is_doubled(&self) -> bool {
+        self.twin.is_some_and(|place| self.processes[place].dead.is_none())
     }
 
     fn is_settled(&self) -> bool {

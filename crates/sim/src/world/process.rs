@@ -16,7 +16,10 @@ use synod::{
 use synod_paxos::{Message, NodeId, Record, Setup};
 use synod_storage::{Identity, Options, SimDisk, Snapshots, Store, Want};
 
-use super::log::Log;
+use super::{
+    guest::{Guest, Program},
+    log::Log,
+};
 use crate::{plan::Left, queue::Time};
 
 /// What arrives at a process from outside of its machine.
@@ -141,17 +144,17 @@ impl<M> Host<M> for Io<M> {
 
 /// A process that runs.
 pub(crate) struct Up<M: Machine> {
-    pub(crate) engine: Engine<M>,
-    pub(crate) io: Io<M>,
+    pub(crate) engine: Engine<Guest<M>>,
+    pub(crate) io: Io<Guest<M>>,
     pub(crate) log: Log,
     /// Records that nobody waits for: they go with what comes next.
     pub(crate) batch: Vec<Record>,
     pub(crate) archive: Archive<SimDisk>,
     pub(crate) snapshots: Snapshots<SimDisk>,
-    pub(crate) jobs: VecDeque<Job<M>>,
+    pub(crate) jobs: VecDeque<Job<Guest<M>>>,
     pub(crate) working: bool,
     pub(crate) identity: Identity,
-    pub(crate) inbox: VecDeque<Input<M>>,
+    pub(crate) inbox: VecDeque<Input<Guest<M>>>,
     /// When the next turn is.
     pub(crate) turn_at: Option<Time>,
     /// When it is looked at the time next.
@@ -160,6 +163,9 @@ pub(crate) struct Up<M: Machine> {
     started: Time,
     /// How far the clock has leapt ahead.
     pub(crate) leapt: u64,
+    /// When the clock stood still last, from and until; and how long before that in all.
+    still: (Time, Time),
+    stood: Time,
 }
 
 /// A node's machine: its disk outlives its processes.
@@ -186,16 +192,40 @@ pub(crate) struct Process<M: Machine> {
     pub(crate) last_words: Option<(String, Time)>,
     /// Somebody has changed what is on its disk.
     pub(crate) tampered: bool,
-    /// A copy of its disk, and how many records it has at most.
-    pub(crate) copy: Option<(SimDisk, u64)>,
-    /// All who lived when this life began know that later lives have lost their memory.
-    pub(crate) outcast: Option<u64>,
+    /// A copy of its disk.
+    pub(crate) copy: Option<SimDisk>,
+    /// It runs twice, or will.
+    pub(crate) twin: Option<Twin>,
+    /// Its disk lies.
+    pub(crate) lied: Option<Lie>,
+    /// The program of its state machine.
+    pub(crate) program: Program,
+    /// Until when that panics, and for how long its node is down then.
+    pub(crate) panics: (Time, Time),
+    /// It is started with the next version.
+    pub(crate) next_version: bool,
+}
+
+/// A node that runs twice.
+pub(crate) enum Twin {
+    /// It has a copy of the disk on which this life of it has begun.
+    Copied { disk: SimDisk, incarnation: u32 },
+    /// It is the one that must be found out.
+    Second,
+}
+
+/// What is left when the power fails of a node whose disk has lied, and how long it is down.
+#[derive(Clone, Copy)]
+pub(crate) struct Lie {
+    pub(crate) left: Left,
+    pub(crate) down: Time,
 }
 
 /// What a life begins with, besides the disk.
 pub(crate) struct Birth<M> {
     pub(crate) cluster: u64,
     pub(crate) setup: Setup,
+    pub(crate) process: u64,
     pub(crate) fresh: u64,
     pub(crate) machine: M,
     pub(crate) segment_bytes: u64,
@@ -221,7 +251,11 @@ impl<M: Machine> Process<M> {
             last_words: None,
             tampered: false,
             copy: None,
-            outcast: None,
+            twin: None,
+            lied: None,
+            program: Program::default(),
+            panics: (0, 0),
+            next_version: false,
         }
     }
 
@@ -233,11 +267,14 @@ impl<M: Machine> Process<M> {
         birth: Birth<M>,
         known: u64,
     ) -> Result<Started, StartError> {
-        let Birth { cluster, setup, fresh, machine, segment_bytes, snapshot_every } = birth;
+        let Birth { cluster, setup, process, fresh, machine, segment_bytes, snapshot_every } =
+            birth;
         let want = Want { cluster, node: self.id };
         let options = Options { segment_bytes, ..Options::default() };
         let mut store = Store::open(self.disk.clone(), want, fresh, options)?;
         let identity = store.identity();
+        self.program = self.program.restarted(self.next_version);
+        let machine = Guest::new(machine, self.program.clone());
         let Found { machine, head, snapshot_bytes, records } = Found::read(&mut store, machine)?;
         let snapshots = store.snapshots();
         let given_up = Arc::new(AtomicBool::new(false));
@@ -256,6 +293,7 @@ impl<M: Machine> Process<M> {
         let saved = snapshots.newest().ok().flatten().map(|info| info.slot);
         let boot = Boot {
             setup,
+            process,
             birth: identity.birth,
             address: address(self.id),
             sequence: store.sequence(),
@@ -288,6 +326,8 @@ impl<M: Machine> Process<M> {
             lines: BTreeMap::new(),
             started: now,
             leapt: 0,
+            still: (0, 0),
+            stood: 0,
         });
         Ok(Started { before, survived, first, saved, lost })
     }
@@ -295,7 +335,8 @@ impl<M: Machine> Process<M> {
     /// What its clock says at this time.
     pub(crate) fn clock(&self, now: Time) -> Duration {
         let Some(up) = &self.up else { return Duration::ZERO };
-        let passed = (now - up.started).saturating_mul(self.rate) / PPM;
+        let stood = up.stood + now.clamp(up.still.0, up.still.1) - up.still.0;
+        let passed = (now - up.started - stood).saturating_mul(self.rate) / PPM;
         Duration::from_nanos(passed + up.leapt)
     }
 
@@ -303,7 +344,29 @@ impl<M: Machine> Process<M> {
     pub(crate) fn when(&self, clock: Duration) -> Time {
         let Some(up) = &self.up else { return 0 };
         let nanos = u64::try_from(clock.as_nanos()).unwrap_or(u64::MAX).saturating_sub(up.leapt);
-        up.started.saturating_add(nanos.saturating_mul(PPM).div_ceil(self.rate))
+        let passed = nanos.saturating_mul(PPM).div_ceil(self.rate);
+        let at = up.started.saturating_add(passed).saturating_add(up.stood);
+        if at > up.still.0 { at.saturating_add(up.still.1 - up.still.0) } else { at }
+    }
+
+    /// Its clock stands still until then.
+    pub(crate) fn stop_clock(&mut self, now: Time, until: Time) {
+        let Some(up) = &mut self.up else { return };
+        if now >= up.still.1 {
+            up.stood += up.still.1 - up.still.0;
+            up.still = (now, until.max(now));
+        }
+    }
+
+    /// Whether it is the second of two on copies of one disk.
+    pub(crate) fn is_second(&self) -> bool {
+        matches!(self.twin, Some(Twin::Second))
+    }
+
+    /// Whether nothing is about to end it.
+    pub(crate) fn is_steady(&self, now: Time) -> bool {
+        let threatened = self.armed.is_some() || self.failing.is_some() || self.lied.is_some();
+        self.up.is_some() && self.paused <= now && !threatened && !self.program.may_panic()
     }
 }
 

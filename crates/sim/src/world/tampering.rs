@@ -2,12 +2,17 @@
 
 use synod::Machine;
 use synod_paxos::NodeId;
-use synod_storage::SimDisk;
+use synod_storage::{
+    Options, SimDisk, Store, Want,
+    sim::{SECTOR, Unsynced},
+};
 
-use super::{Happening, World, process::Process};
+use super::{
+    CLUSTER, Happening, World,
+    process::{Lie, Process},
+};
 use crate::{
-    event::{Event, Judged, hold},
-    ghost::bit,
+    event::{Event, Judged},
     plan::Left,
     queue::Time,
 };
@@ -20,60 +25,197 @@ impl<M: Machine> World<'_, M> {
         self.judge(&Event::Forgot { node })
     }
 
+    /// Something happens to what is on the disk of a node that is down.
+    fn damages(&mut self, place: usize, down: Time, how: fn(&mut Self, &SimDisk)) -> Judged {
+        self.crash(place, Left::All, down)?;
+        if self.processes[place].up.is_some() || self.processes[place].dead.is_some() {
+            return Ok(());
+        }
+        let damaged = self.processes[place].disk.fork();
+        how(self, &damaged);
+        self.replaces(place, damaged)
+    }
+
     /// A bit flips.
     pub(super) fn rots(&mut self, place: usize, down: Time) -> Judged {
-        self.crash(place, Left::All, down)?;
-        self.tampers(place)?;
-        let disk = self.processes[place].disk.clone();
-        let files: Vec<(String, Vec<u8>)> = disk.files().into_iter().collect();
-        let rng = &mut self.streams.disk;
-        let Some((name, bytes)) = rng.choice(files.iter()) else { return Ok(()) };
-        // Most of a segment is empty: bits that say something are the interesting ones.
-        let said: Vec<usize> = (0..bytes.len()).filter(|place| bytes[*place] != 0).collect();
-        if let Some(offset) = rng.choice(said.iter()) {
-            disk.flip_bit(name, *offset as u64, rng.u32(0..8));
-        }
-        Ok(())
+        self.damages(place, down, |world, disk| {
+            let files: Vec<(String, Vec<u8>)> = disk.files().into_iter().collect();
+            let rng = &mut world.streams.disk;
+            let Some((name, bytes)) = rng.choice(files.iter()) else { return };
+            // Most of a segment is empty: bits that say something are the interesting ones.
+            let said: Vec<usize> = (0..bytes.len()).filter(|place| bytes[*place] != 0).collect();
+            if let Some(offset) = rng.choice(said.iter()) {
+                disk.flip_bit(name, *offset as u64, rng.u32(0..8));
+            }
+        })
     }
 
     /// A sector is what it once was.
     pub(super) fn stales(&mut self, place: usize, down: Time) -> Judged {
-        let disk = self.processes[place].disk.clone();
-        disk.keep_history();
-        self.crash(place, Left::All, down)?;
-        self.tampers(place)?;
-        let files: Vec<String> = disk.files().into_keys().collect();
+        self.processes[place].disk.keep_history();
+        self.damages(place, down, |world, disk| {
+            let files: Vec<String> = disk.files().into_keys().collect();
+            let rng = &mut world.streams.disk;
+            let Some(name) = rng.choice(files.iter()) else { return };
+            let sectors: Vec<u64> = (0..32).filter(|at| disk.versions(name, *at) > 0).collect();
+            if let Some(sector) = rng.choice(sectors.iter()) {
+                let back = rng.usize(1..=disk.versions(name, *sector));
+                disk.restore_sector(name, *sector, back);
+            }
+        })
+    }
+
+    /// A sector is written where another one belongs; and that one perhaps where this one does.
+    pub(super) fn misplaces(&mut self, place: usize, swap: bool, down: Time) -> Judged {
+        let how = if swap {
+            |world: &mut Self, disk: &SimDisk| world.misplace(disk, true)
+        } else {
+            |world: &mut Self, disk: &SimDisk| world.misplace(disk, false)
+        };
+        self.damages(place, down, how)
+    }
+
+    fn misplace(&mut self, disk: &SimDisk, swap: bool) {
+        let files: Vec<(String, Vec<u8>)> = disk.files().into_iter().collect();
+        let says = |bytes: &[u8]| bytes.iter().any(|byte| *byte != 0);
+        let sectors: Vec<(usize, usize)> = files
+            .iter()
+            .enumerate()
+            .flat_map(|(file, (_, bytes))| {
+                let whole = bytes.chunks_exact(SECTOR).enumerate();
+                whole.filter(|(_, bytes)| says(bytes)).map(move |(at, _)| (file, at))
+            })
+            .collect();
         let rng = &mut self.streams.disk;
-        let Some(name) = rng.choice(files.iter()) else { return Ok(()) };
-        let sectors: Vec<u64> = (0..32).filter(|at| disk.versions(name, *at) > 0).collect();
-        if let Some(sector) = rng.choice(sectors.iter()) {
-            let back = rng.usize(1..=disk.versions(name, *sector));
-            disk.restore_sector(name, *sector, back);
+        let (Some(&from), Some(&to)) = (rng.choice(sectors.iter()), rng.choice(sectors.iter()))
+        else {
+            return;
+        };
+        let bytes = |(file, at): (usize, usize)| &files[file].1[at * SECTOR..(at + 1) * SECTOR];
+        if bytes(from) == bytes(to) {
+            return;
+        }
+        self.marks.add("sector in a wrong place");
+        let put = |(file, at): (usize, usize), sector: &[u8]| {
+            let mut bytes = disk.read(&files[file].0).unwrap_or_default();
+            bytes[at * SECTOR..(at + 1) * SECTOR].copy_from_slice(sector);
+            disk.write(&files[file].0, bytes);
+        };
+        put(to, bytes(from));
+        if swap {
+            put(from, bytes(to));
+        }
+    }
+
+    /// A disk says from now on that it syncs, and does not.
+    pub(super) fn lies(&mut self, place: usize, lasts: Time, left: Left, down: Time) {
+        let process = &mut self.processes[place];
+        if process.up.is_none() || process.tampered || process.lied.is_some() {
+            return;
+        }
+        process.disk.set_lying(true);
+        process.lied = Some(Lie { left, down });
+        let node = process.id;
+        self.queue.push(self.now + lasts, Happening::FoundOut { node });
+    }
+
+    /// A disk does what it has said that it had done.
+    pub(super) fn honest(&mut self, place: usize) {
+        let process = &mut self.processes[place];
+        if process.lied.take().is_some() {
+            process.disk.set_lying(false);
+        }
+    }
+
+    /// The power of a node fails, whose disk has lied.
+    pub(super) fn lie_ends(&mut self, node: NodeId) -> Judged {
+        let place = node.0 as usize - 1;
+        let process = &self.processes[place];
+        let Some(Lie { left, down }) = process.lied.filter(|_| process.up.is_some()) else {
+            return Ok(());
+        };
+        let unsynced = self.unsynced(place, left).unwrap_or(Unsynced::Lost);
+        let found = self.processes[place].disk.image(unsynced);
+        self.honest(place);
+        if !self.may_find(place, &found) {
+            return Ok(());
+        }
+        self.marks.add("disk lied");
+        self.crash(place, Left::Process, down)?;
+        self.replaces(place, found)
+    }
+
+    /// A node that is down finds another disk, unless it would lack something and others could not
+    /// tell.
+    fn replaces(&mut self, place: usize, disk: SimDisk) -> Judged {
+        if !self.may_find(place, &disk) {
+            return Ok(());
+        }
+        let lacks = self.lacks(place, &disk).is_some();
+        self.tampers(place)?;
+        self.processes[place].disk = disk;
+        if lacks {
+            self.must_be_found_out(place);
         }
         Ok(())
+    }
+
+    /// From now on a node must not be let in by any other, and nobody else is to crash.
+    pub(super) fn must_be_found_out(&mut self, place: usize) {
+        self.returned = Some(place);
+        self.processes.iter_mut().for_each(|process| process.last_words = None);
+    }
+
+    /// How many records a node would find on this disk, if that is fewer than there were; and it
+    /// would start at all.
+    fn lacks(&self, place: usize, disk: &SimDisk) -> Option<u64> {
+        let node = self.processes[place].id;
+        let options =
+            Options { segment_bytes: self.plan.cluster.segment_bytes, ..Options::default() };
+        let mut store =
+            Store::open(disk.fork(), Want { cluster: CLUSTER, node }, 1, options).ok()?;
+        store.replay(&mut |_| ()).ok()?;
+        let (found, synced) = (store.sequence(), self.ghost.durable.get(&node).copied());
+        (found < synced.unwrap_or(0)).then_some(found)
+    }
+
+    /// What a node lacks, the others must have heard of: they can tell as long as they live. That
+    /// is all that is promised of a disk that is not what it was and looks as if it were.
+    fn may_find(&self, place: usize, disk: &SimDisk) -> bool {
+        let Some(found) = self.lacks(place, disk) else { return true };
+        let node = self.processes[place].id;
+        let knows = |other: &Process<M>| {
+            let up = other.up.as_ref();
+            up.and_then(|up| up.engine.sequence_of(node)).is_some_and(|known| known > found)
+        };
+        self.are_steady(node) && self.others(node).all(knows)
+    }
+
+    /// Whether nothing is about to end any other node, and nobody has to be found out.
+    pub(super) fn are_steady(&self, node: NodeId) -> bool {
+        let steady = self.others(node).all(|process| process.is_steady(self.now));
+        steady && !self.calm && !self.is_undetected()
     }
 
     /// Whether all others are up, and know a node's disk: only then can they tell that it is
     /// another one now, whatever becomes of them.
     fn is_known_to_others(&self, place: usize) -> bool {
-        let (node, alive) =
-            (self.processes[place].id, |id: &NodeId| self.left_dead & bit(*id) == 0);
+        let node = self.processes[place].id;
         let Some(up) = &self.processes[place].up else { return false };
         let birth = up.identity.birth;
-        self.processes
-            .iter()
-            .filter(|other| other.id != node && alive(&other.id))
+        self.others(node)
             .all(|other| other.up.as_ref().is_some_and(|up| up.engine.disk_of(node) == Some(birth)))
     }
 
     pub(super) fn wipes(&mut self, place: usize, down: Time) -> Judged {
-        if self.processes[place].tampered || !self.is_known_to_others(place) {
+        let tampered = self.processes[place].tampered || self.is_undetected();
+        if tampered || !self.is_known_to_others(place) {
             return Ok(());
         }
         self.crash(place, Left::Process, down)?;
         self.tampers(place)?;
         self.processes[place].disk = SimDisk::new();
-        self.processes[place].outcast = Some(self.next_life);
+        self.must_be_found_out(place);
         Ok(())
     }
 
@@ -81,53 +223,27 @@ impl<M: Machine> World<'_, M> {
     pub(super) fn copies(&mut self, place: usize, back: Time) {
         let process = &mut self.processes[place];
         if process.copy.is_none() && !process.tampered {
-            process.copy = Some((process.disk.fork(), self.ghost.appended(process.id)));
+            process.copy = Some(process.disk.fork());
             let (at, node) = (self.now + back, process.id);
             self.queue.push(at, Happening::PutBack { node });
         }
     }
 
-    /// A node is started on the copy of its disk. All others have heard of a longer log, so it must
-    /// be found out; whoever has not could be, with the node, a quorum that has forgotten something.
+    /// A node is started on the copy of its disk, if its peers know that its log was longer.
     pub(super) fn put_back(&mut self, node: NodeId) -> Judged {
         let place = node.0 as usize - 1;
-        let Some((copy, length)) = self.processes[place].copy.take() else { return Ok(()) };
-        let is_told = |process: &Process<M>| {
-            let known = process.up.as_ref().and_then(|up| up.engine.log_of(node));
-            process.id == node || known.is_some_and(|known| known > length)
-        };
-        let busy = |process: &Process<M>| {
-            process.up.is_none() || process.paused > self.now || process.armed.is_some()
-        };
-        let quiet = !self.processes.iter().any(busy) && !self.calm;
-        let quiet = quiet && self.processes.iter().all(is_told);
-        if !quiet || self.processes[place].tampered || !self.is_known_to_others(place) {
+        let Some(copy) = self.processes[place].copy.take() else { return Ok(()) };
+        let process = &self.processes[place];
+        let possible = process.up.is_some() && !process.tampered && self.is_known_to_others(place);
+        if !possible || !self.are_steady(node) || !self.may_find(place, &copy) {
             return Ok(());
         }
-        self.crash(place, Left::Process, 1)?;
-        self.tampers(place)?;
-        self.processes[place].disk = copy;
-        self.processes[place].outcast = Some(self.next_life);
         self.marks.add("old disk put back");
-        self.returned = Some(place);
-        self.processes.iter_mut().for_each(|process| process.last_words = None);
-        Ok(())
+        self.crash(place, Left::Process, 1)?;
+        self.replaces(place, copy)
     }
 
-    /// M4: who has seen more of a node than its disk has now does not let it in.
-    pub(super) fn lets_in(&self, place: usize, stranger: NodeId, life: u64) -> Judged {
-        let (host, outcast) = (&self.processes[place], &self.processes[stranger.0 as usize - 1]);
-        let must_know = |since: u64| host.life <= since && life > since;
-        hold!(
-            "M4",
-            !outcast.outcast.is_some_and(must_know),
-            "{} lets {stranger} in, which has lost its memory",
-            host.id
-        );
-        Ok(())
-    }
-
-    /// Whether a node is back on an old disk and has not been found out.
+    /// Whether a node that must be found out has not been.
     pub(super) fn is_undetected(&self) -> bool {
         self.returned.is_some_and(|place| self.processes[place].dead.is_none())
     }

@@ -1,17 +1,19 @@
 //! The turns of a process: it looks at all that has arrived, then lets out what may leave.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use synod::{
     Machine,
     engine::Port,
     error::StopReason,
     protocol::{Ask, Tell},
-    transport::handshake::Answer,
 };
 use synod_paxos::{Message, NodeId, Slot, wire};
 
 use super::{
     Happening, Said, World,
     caller::Caller,
+    guest::Guest,
     micros,
     process::{Input, Letter, Line, Output, Parcel},
 };
@@ -55,7 +57,7 @@ impl<M: Machine> World<'_, M> {
     }
 
     /// Puts something before a process, which looks at it in its next turn.
-    pub(super) fn input(&mut self, place: usize, input: Input<M>) -> Judged {
+    pub(super) fn input(&mut self, place: usize, input: Input<Guest<M>>) -> Judged {
         let now = self.now;
         let process = &mut self.processes[place];
         let Some(up) = &mut process.up else { return Ok(()) };
@@ -99,6 +101,7 @@ impl<M: Machine> World<'_, M> {
     /// One turn.
     pub(super) fn turn(&mut self, place: usize) -> Judged {
         let now = self.now;
+        self.mend(place);
         let process = &mut self.processes[place];
         let clock = process.clock(now);
         let Some(up) = process.up.as_mut().filter(|_| process.paused <= now) else {
@@ -106,14 +109,10 @@ impl<M: Machine> World<'_, M> {
         };
         up.turn_at = None;
         let (before, led) = (up.engine.slot_out(), up.engine.leads());
-        while let Some(input) = up.inbox.pop_front() {
-            up.takes(clock, input);
-        }
-        let ticked = clock >= up.engine.deadline();
-        if ticked {
-            up.engine.tick(clock, &mut up.io);
-        }
-        up.engine.flush(clock, &mut up.io);
+        let ticked = match catch_unwind(AssertUnwindSafe(|| up.does_all(clock))) {
+            Ok(ticked) => ticked,
+            Err(panic) => return self.panicked(place, panic),
+        };
         let leads = up.engine.leads();
         if led != leads {
             self.marks.add(if leads { "elected" } else { "preempted" });
@@ -126,17 +125,22 @@ impl<M: Machine> World<'_, M> {
     fn lets_out(&mut self, place: usize, ticked: bool) -> Judged {
         let process = &mut self.processes[place];
         let (node, life) = (process.id, process.life);
+        let second = process.is_second();
         let Some(up) = &mut process.up else { return Ok(()) };
         let ballot = up.engine.acceptor().ballot_num();
         for record in up.io.appended.drain(..) {
-            self.ghost.append(node, record.clone());
+            if !second {
+                self.ghost.append(node, record.clone());
+            }
             up.batch.push(record);
         }
         let jobs: Vec<_> = up.io.jobs.drain(..).collect();
         let stop = up.io.stop.take();
         let slot_out = up.engine.slot_out();
         let mut outputs = std::mem::take(&mut up.io.outputs);
-        self.properties.judge(&Event::Holds { node, ballot }, &mut self.ghost)?;
+        if !second {
+            self.properties.judge(&Event::Holds { node, ballot }, &mut self.ghost)?;
+        }
         for output in outputs.drain(..) {
             self.leaves(place, slot_out, output)?;
             if self.processes[place].life != life || self.processes[place].up.is_none() {
@@ -191,9 +195,6 @@ impl<M: Machine> World<'_, M> {
             Output::Message(to, message) => self.transmit(place, slot_out, to, message),
             Output::Answer { to, life, dial, answer } => {
                 let own = self.processes[place].life;
-                if matches!(*answer, Answer::Welcome(_)) {
-                    self.lets_in(place, to, life)?;
-                }
                 let parcel = Parcel::Answer { from: node, life: own, dial, answer };
                 self.carry(node, to, "answer", life, parcel);
                 Ok(())
@@ -222,6 +223,11 @@ impl<M: Machine> World<'_, M> {
         let Some(up) = &process.up else { return Ok(()) };
         let (incarnation, sequence) = (up.engine.incarnation(), up.engine.sequence());
         let line = up.lines.get(&to).copied();
+        let connected = matches!(line, Some(Line::Connected { .. }));
+        if self.returned == Some(place) {
+            let what = format!("{to} has let in {from}, and what that says is {message}");
+            return if connected { Err(Violation::new("M4", what)) } else { Ok(()) };
+        }
         self.trace.mix(self.now, u64::from(from.0) << 32 | u64::from(to.0) << 16 | fold(&message));
         self.trace.note(self.now, || format!("{from} -> {to} {message}"));
         if kind == "granted" {
@@ -269,6 +275,8 @@ impl<M: Machine> World<'_, M> {
         let (number, conn) = Caller::client_of(port);
         let Some(caller) = self.callers.get(number) else { return Ok(()) };
         let current = caller.is_on(conn);
+        let former = self.former.get(&port.0).copied();
+        let session = |cid| former.or_else(|| caller.session_of(cid).filter(|_| current));
         let tell = Tell::take(&bytes);
         let tell = tell.map_err(|error| Violation::new("C2", format!("{node} says {error}")))?;
         self.trace.mix(self.now, u64::from(node.0) << 48 | port.0);
@@ -276,15 +284,18 @@ impl<M: Machine> World<'_, M> {
         match tell {
             Tell::Done { cid, reply } => {
                 let outcome = Outcome::Done(reply);
-                if let Some(client) = caller.session_of(cid).filter(|_| current) {
+                if let Some(client) = session(cid) {
                     self.judge(&Event::Answers { node, client, cid, outcome, slot_out })?;
                 }
             }
             Tell::Expired { cid } => {
                 self.marks.add("session expired");
                 let outcome = Outcome::Expired;
-                if let Some(client) = caller.session_of(cid).filter(|_| current) {
+                if let Some(client) = session(cid) {
                     self.judge(&Event::Answers { node, client, cid, outcome, slot_out })?;
+                }
+                if former.is_some() {
+                    self.marks.add("former session refused");
                 }
             }
             // What is asked over another connection now is asked anew, perhaps by somebody else.
@@ -312,13 +323,13 @@ impl<M: Machine> World<'_, M> {
     /// disk, or its disk has failed.
     fn stopped(&mut self, place: usize, reason: &StopReason) -> Judged {
         let process = &self.processes[place];
-        let (node, tampered) = (process.id, process.tampered);
+        let (node, tampered, second) = (process.id, process.tampered, process.is_second());
         self.note(|| format!("{node} stops: {reason}"));
         let refused = matches!(reason, StopReason::Refused { .. } | StopReason::Wiped { .. });
         if !refused || !tampered {
             return Err(Violation::new("M4", format!("node {node} stops: {reason}")));
         }
-        self.marks.add("tampered node refused");
+        self.marks.add(if second { "second life refused" } else { "tampered node refused" });
         self.dies(place, reason.to_string());
         Ok(())
     }
@@ -327,13 +338,28 @@ impl<M: Machine> World<'_, M> {
     pub(super) fn dies(&mut self, place: usize, why: String) {
         self.ends(place);
         self.processes[place].dead = Some(why);
-        self.left_dead |= bit(self.processes[place].id);
+        if !self.processes[place].is_second() {
+            self.left_dead |= bit(self.processes[place].id);
+        }
     }
 }
 
 impl<M: Machine> super::process::Up<M> {
+    /// Looks at everything, and does what it is time for; whether it is time for anything.
+    fn does_all(&mut self, clock: std::time::Duration) -> bool {
+        while let Some(input) = self.inbox.pop_front() {
+            self.takes(clock, input);
+        }
+        let ticked = clock >= self.engine.deadline();
+        if ticked {
+            self.engine.tick(clock, &mut self.io);
+        }
+        self.engine.flush(clock, &mut self.io);
+        ticked
+    }
+
     /// Looks at one thing.
-    fn takes(&mut self, clock: std::time::Duration, input: Input<M>) {
+    fn takes(&mut self, clock: std::time::Duration, input: Input<Guest<M>>) {
         match input {
             Input::Synced(count) => self.engine.synced(clock, count),
             Input::DiskFull(full) => self.engine.disk_full(full),

@@ -81,6 +81,8 @@ pub(super) struct State {
     pub(super) latency: Duration,
     pub(super) hung: bool,
     pub(super) history: bool,
+    /// Syncs succeed, and do nothing.
+    pub(super) lying: bool,
 }
 
 /// What is left of a call once faults have had their say.
@@ -113,6 +115,7 @@ impl State {
     /// A copy has its own faults and counters.
     pub(super) fn forget(&mut self) {
         (self.locked, self.crashed, self.calls) = (false, false, 0);
+        self.lying = false;
         self.counts.clear();
         self.faults.clear();
     }
@@ -194,6 +197,14 @@ impl State {
                     self.settle(Pending::Names(names));
                 }
             }
+        }
+    }
+
+    pub(super) fn set_lying(&mut self, lying: bool) {
+        self.lying = lying;
+        if !lying {
+            let pending = std::mem::take(&mut self.pending);
+            pending.into_iter().for_each(|done| self.settle(done));
         }
     }
 
@@ -315,7 +326,7 @@ impl State {
     }
 
     pub(super) fn sync_dir(&mut self) -> io::Result<()> {
-        if self.simple_call(Operation::SyncDir, "")? {
+        if self.simple_call(Operation::SyncDir, "")? && !self.lying {
             let synced = |done: &mut Pending| matches!(done, Pending::Names(_));
             let done: Vec<Pending> = self.pending.extract_if(.., synced).collect();
             done.into_iter().for_each(|done| self.settle(done));
@@ -397,7 +408,7 @@ impl State {
 
     pub(super) fn sync(&mut self, inode: u64, name: &str) -> io::Result<()> {
         let call = self.call(Operation::Sync, name)?;
-        if matches!(call, Call::Lie) {
+        if matches!(call, Call::Lie) || self.lying {
             return Ok(());
         }
         let of_file = |done: &mut Pending| match done {

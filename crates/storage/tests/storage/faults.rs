@@ -2,7 +2,7 @@
 
 use synod_paxos::{Record, Slot, wire};
 use synod_storage::{
-    OpenError, Options, SimDisk, Store, WriteError,
+    Disk as _, OpenError, Options, SimDisk, Store, WriteError,
     sim::{Failure, Fault, Operation, Trigger, Unsynced},
 };
 
@@ -330,6 +330,24 @@ fn a_disk_that_lies_is_found_out_where_it_can_be() {
     let (disk, _, records) = begun();
     let (_, _, found) = model::recover(&disk.image(Unsynced::Lost)).unwrap();
     assert_eq!(found, records);
+}
+
+/// One that puts off what it says that it syncs, names as well as bytes, does so later.
+#[test]
+fn a_disk_that_lies_keeps_nothing_until_it_is_honest() {
+    let (disk, mut store, records) = begun();
+    disk.set_lying(true);
+    store.append(&[accepted(1, 3, 10)]);
+    store.sync().unwrap();
+    disk.create("new").unwrap();
+    disk.sync_dir().unwrap();
+    let cut = disk.image(Unsynced::Lost);
+    assert_eq!((cut.is_lying(), cut.read("new")), (false, None));
+    assert_eq!(model::recover(&cut).unwrap().2, records);
+    disk.set_lying(false);
+    let (_, _, found) = model::recover(&disk.image(Unsynced::Lost)).unwrap();
+    assert_eq!((found.len(), &found[..3]), (4, &records[..]));
+    assert_eq!(disk.image(Unsynced::Lost).read("new"), Some(Vec::new()));
 }
 
 #[test]

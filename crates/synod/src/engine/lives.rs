@@ -80,8 +80,8 @@ impl Lives {
         Ok(())
     }
 
-    /// The number of the last record that a node is known to have had on its disk.
-    pub(super) fn sequence(&self, node: NodeId) -> Option<u64> {
+    /// How many records of a node are known to have been on its disk.
+    pub(super) fn sequence_of(&self, node: NodeId) -> Option<u64> {
         self.seen.get(&node).map(|seen| seen.sequence)
     }
 

@@ -30,15 +30,15 @@ impl<M: Machine> Engine<M> {
         self.node.leader().leading()
     }
 
+    /// How many records a node has had on its disk, as far as it has told this one.
+    #[must_use]
+    pub fn sequence_of(&self, node: NodeId) -> Option<u64> {
+        self.lives.sequence_of(node)
+    }
+
     /// The number that a node's disk has drawn, as the log says.
     #[must_use]
     pub fn disk_of(&self, node: NodeId) -> Option<u64> {
         self.system().lives.get(&node.0).map(|life| life.birth)
-    }
-
-    /// The number of the last record that a node is known to have had on its disk, as it said.
-    #[must_use]
-    pub fn log_of(&self, node: NodeId) -> Option<u64> {
-        self.lives.sequence(node)
     }
 }

@@ -141,6 +141,7 @@ fn prepare<M: Machine>(
 
     let boot = Boot {
         setup: setup(NodeId(id), &genesis, builder.timing)?,
+        process: clients::random(),
         birth: identity.birth,
         address: address.clone(),
         sequence: store.sequence(),

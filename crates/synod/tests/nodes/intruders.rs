@@ -55,9 +55,9 @@ fn enter(cluster: &Cluster, caller: Caller) -> TcpStream {
 }
 
 fn stranger() -> Caller {
-    let (node, birth, incarnation, sequence) = (NodeId(99), 1, 1, 0);
+    let (node, birth, incarnation, began) = (NodeId(99), 1, 1, 0);
     let address = "nowhere:1".to_owned();
-    Caller::Peer { node, birth, incarnation, process: 7, sequence, address }
+    Caller::Peer { node, birth, incarnation, process: 7, began, address }
 }
 
 /// Numbers that look random.
