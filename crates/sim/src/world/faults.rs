@@ -16,6 +16,7 @@ use crate::{
     event::Judged,
     ghost::{Set, bit},
     plan::{Fault, Left},
+    recorder::Seen,
 };
 
 const ALL: Set = Set::MAX;
@@ -31,6 +32,7 @@ impl<M: Machine> World<'_, M> {
     /// A fault, if it can happen as things are.
     pub(super) fn goes_wrong(&mut self, fault: &Fault) -> Judged {
         self.trace.note(self.now, || format!("{fault:?}"));
+        self.trace.see(self.now, Seen::Fault(fault));
         *self.faults.entry(fault.name()).or_default() += 1;
         if fault.crashes() && self.is_undetected() {
             return Ok(());
