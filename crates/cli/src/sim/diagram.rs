@@ -26,7 +26,7 @@ const OPERATORS: usize = 2;
 
 /// Most messages in a diagram, and most bytes that they have together: earlier ones are left out,
 /// for a run that fails does so at its end.
-const MESSAGES_MAX: usize = 20_000;
+const MESSAGES_MAX: usize = 50_000;
 const MESSAGE_BYTES_MAX: usize = 8_000_000;
 /// Most bytes of what nodes remembered: earlier turns are summed up.
 const TURN_BYTES_MAX: usize = 8_000_000;
