@@ -110,9 +110,8 @@ impl Diagram {
         let violation = outcome.as_ref().err().map(|Violation { property, what }| {
             format!("{property} is violated ({}): {what}", meaning(property))
         });
-        if let Some(text) = &violation {
-            let text = words::cut(&self.sessions.rename(text));
-            self.mark(None, "violation", text, None);
+        if let Err(Violation { property, .. }) = outcome {
+            self.mark(None, "violation", format!("{property} is violated"), None);
         }
         let mut index = Index::default();
         let turns = self.turns(&mut index);
