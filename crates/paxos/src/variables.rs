@@ -126,3 +126,106 @@ fn set<T: Display, I: Iterator<Item = T>>(items: impl Fn() -> I) -> impl Display
         f.write_str("}")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeMap,
+        format,
+        string::{String, ToString},
+        time::Duration,
+    };
+
+    use super::*;
+    use crate::{
+        effect::Outbox,
+        liveness::Timing,
+        message::{Message, P1b},
+        reconfig::{Members, Schedule},
+        replica::StateMachine,
+        setup::{Roles, Setup},
+        types::{Ballot, ClientId, Command, Decree, NodeId, Op, Payload},
+    };
+
+    struct Nothing;
+
+    impl StateMachine for Nothing {
+        fn apply(&mut self, _: &[u8]) -> Payload {
+            Payload::EMPTY
+        }
+    }
+
+    fn node() -> (Node<Nothing>, Outbox) {
+        let ids = [1, 2, 3].map(NodeId).to_vec();
+        let members = Members::new(ids.clone(), ids.clone(), ids).unwrap();
+        let setup = Setup {
+            id: NodeId(1),
+            roles: Roles::ALL,
+            schedule: Schedule::new(members, 4),
+            timing: Timing::default(),
+            seed: 1,
+            sessions: 10,
+        };
+        let mut out = Outbox::new(NodeId(1));
+        (Node::format(setup, Nothing, &mut out), out)
+    }
+
+    fn variables(node: &Node<Nothing>) -> BTreeMap<String, String> {
+        let mut all = BTreeMap::new();
+        node.variables(&mut |Variable { role, name, slot, value }| {
+            let slot = slot.map_or_else(String::new, |slot| format!("[{slot}]"));
+            let twice = all.insert(format!("{role} {name}{slot}"), value.to_string());
+            assert_eq!(twice, None, "{role} {name}{slot}");
+        });
+        all
+    }
+
+    #[test]
+    fn roles_are_shown_under_the_papers_names() {
+        let (mut node, mut out) = node();
+        let before = variables(&node);
+        for (name, value) in [
+            ("acceptor ballot_num", "⊥"),
+            ("leader active", "false"),
+            ("replica slot_in", "1"),
+            ("replica slot_out", "1"),
+        ] {
+            assert_eq!(before.get(name).map(String::as_str), Some(value), "{name}");
+        }
+
+        node.campaign(&mut out);
+        assert_eq!(variables(&node)["leader scout[1]"], "waitfor {1, 2, 3}");
+        let ballot = Ballot { round: 1, leader: NodeId(1), incarnation: 1 };
+        for from in [2, 3] {
+            let (first, gc_slot) = (Slot(1), Slot(1));
+            let accepted = [].into();
+            let p1b = P1b { asked: ballot, held: ballot, first, rest: None, gc_slot, accepted };
+            node.step(Duration::ZERO, NodeId(from), Message::P1b(p1b.into()), &mut out);
+        }
+        let client = ClientId { born: Slot(1), number: 7 };
+        let op = Op::Apply(Payload::from(b"x".as_slice()));
+        node.request(Command { client, cid: 1, acked: 0, op }, &mut out);
+        assert_eq!(variables(&node)["replica requests"], "{c7#1 x}");
+        node.flush(&mut out);
+        let after = variables(&node);
+        for (name, value) in [
+            ("acceptor accepted[1]", "<1.1, 1, c7#1 x>"),
+            ("acceptor ballot_num", "1.1"),
+            ("leader active", "true"),
+            ("leader ballot_num", "1.1"),
+            ("leader commander[1]", "1.1, waitfor {1, 2, 3}"),
+            ("leader proposals[1]", "c7#1 x"),
+            ("replica proposals[1]", "c7#1 x"),
+            ("replica slot_in", "2"),
+        ] {
+            assert_eq!(after.get(name).map(String::as_str), Some(value), "{name}: {after:?}");
+        }
+        assert!(!after.contains_key("leader scout[1]") && !after.contains_key("replica requests"));
+
+        let (slot, decree) = (Slot(1), Some(Decree::noop()));
+        let decision = Message::Decision { slot: Slot(2), ballot, decree };
+        node.step(Duration::ZERO, NodeId(1), decision, &mut out);
+        assert_eq!(variables(&node)["replica decisions[2]"], "no-op");
+        assert_eq!(node.replica().slot_out(), slot);
+    }
+}

@@ -367,3 +367,6 @@ impl Recorder for Diagram {
 fn weight(sent: &Sent) -> usize {
     2 * WEIGHT + sent.arrow.text.len() + 4 * sent.commands.len()
 }
+
+#[cfg(test)]
+mod tests;
