@@ -160,11 +160,10 @@ mod tests {
     impl Recorder for Lines {
         fn record(&mut self, at: Duration, what: Seen<'_>) {
             let at = at.as_nanos();
-            self.0.push(match what {
-                Seen::Remembers(node, (role, name, slot), value) => {
-                    format!("{at} {node} {role} {name} {slot:?} {value:?}")
-                }
-                other => format!("{at} {other:?}"),
+            self.0.push(if let Seen::Remembers(node, (role, name, slot), value) = what {
+                format!("{at} {node} {role} {name} {slot:?} {value:?}")
+            } else {
+                format!("{at} {what:?}")
             });
         }
     }

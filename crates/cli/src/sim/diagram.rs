@@ -1,5 +1,5 @@
-//! A simulated run as a space-time diagram: its messages, its faults, and what every node remembered
-//! from turn to turn.
+//! A simulated run as a space-time diagram: its messages, its faults, and what every node
+//! remembered, from turn to turn.
 
 mod index;
 mod words;
@@ -269,7 +269,7 @@ impl Diagram {
             Content::Ask(_) | Content::Tell(..) => (None, None),
         };
         let sent = match from {
-            Party::Node(node) => self.this_turn(node).or(self.last.get(&node).copied()),
+            Party::Node(node) => self.this_turn(node).or_else(|| self.last.get(&node).copied()),
             Party::Client(_) => None,
         };
         let arrow = Arrow {

@@ -49,6 +49,15 @@ fn rows<'a>(data: &'a Value, name: &str) -> &'a Vec<Value> {
     data[name].as_array().unwrap_or_else(|| panic!("{name} is no list"))
 }
 
+fn number(value: &Value) -> Option<usize> {
+    usize::try_from(value.as_u64()?).ok()
+}
+
+/// What a row points to.
+fn pointed<'a>(list: &'a Value, place: &Value) -> &'a Value {
+    &list[number(place).unwrap_or_else(|| panic!("{place} is no place"))]
+}
+
 #[test]
 fn recording_changes_nothing() {
     for plan in [eventful(), hopeless(), Plan::of_seed(16)] {
@@ -99,8 +108,7 @@ fn faults_and_lives_are_signs_at_their_times() {
         (&60_000.into(), &Value::Null, &150_000.into())
     );
     assert_eq!(text(faults[0]), "isolate: lasts 90.000 ms");
-    let name =
-        |mark: &Value| &data["processes"][mark[1].as_u64().expect("of a process") as usize][0];
+    let name = |mark: &Value| &pointed(&data["processes"], &mark[1])[0];
     assert_eq!((name(faults[1]), &faults[1][4]), (&"node 2".into(), &100_000.into()));
     assert_eq!((name(of("crash")[0]), &of("crash")[0][0]), (&"node 1".into(), &120_000.into()));
     let back = of("restart").into_iter().find(|mark| mark[0].as_u64() > Some(0));
@@ -116,7 +124,7 @@ fn every_row_points_to_what_is_there_and_every_fate_is_one_of_three() {
     let (processes, turns) = (rows(&data, "processes").len(), rows(memory, "turns"));
     let (variables, values) = (rows(memory, "variables").len(), rows(memory, "values").len());
     let commands = rows(memory, "commands").len();
-    let below = |value: &Value, end: usize| value.as_u64().is_some_and(|n| (n as usize) < end);
+    let below = |value: &Value, end: usize| number(value).is_some_and(|n| n < end);
     for turn in turns {
         assert!(below(&turn[0], processes) && turn[1].is_u64() && below(&turn[2], 2), "{turn}");
         for change in turn[3].as_array().expect("changes") {
@@ -139,8 +147,8 @@ fn every_row_points_to_what_is_there_and_every_fate_is_one_of_three() {
         received += usize::from(!row[3].is_null());
         // A turn is one of the process whose state it shows, at the time of the arrow's end.
         for (turn, process, at) in [(8, 0, None), (9, 1, Some(3))] {
-            let Some(turn) = row[turn].as_u64() else { continue };
-            let turn = &turns[turn as usize];
+            let Some(turn) = number(&row[turn]) else { continue };
+            let turn = &turns[turn];
             assert_eq!(turn[0], row[process], "{row}");
             assert!(at.is_none_or(|at: usize| turn[1] == row[at]), "{row}");
         }
@@ -153,20 +161,19 @@ fn states(data: &Value) -> BTreeMap<String, BTreeMap<String, String>> {
     let memory = &data["memory"];
     let mut states: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     for turn in rows(memory, "turns") {
-        let process = &data["processes"][turn[0].as_u64().expect("a process") as usize][0];
+        let process = &pointed(&data["processes"], &turn[0])[0];
         let state = states.entry(process.as_str().expect("a name").to_owned()).or_default();
         if turn[2] == 1 {
             state.clear();
         }
         for change in turn[3].as_array().expect("changes") {
-            let variable = &memory["variables"][change[0].as_u64().expect("a variable") as usize];
+            let variable = pointed(&memory["variables"], &change[0]);
             let name = format!("{} {} {}", variable[0], variable[1], change[1]).replace('"', "");
-            match change[2].as_u64() {
-                None => drop(state.remove(&name)),
-                Some(value) => {
-                    let value = memory["values"][value as usize].as_str().expect("a value");
-                    state.insert(name, value.to_owned());
-                }
+            if change[2].is_null() {
+                state.remove(&name);
+            } else {
+                let value = pointed(&memory["values"], &change[2]).as_str().expect("a value");
+                state.insert(name, value.to_owned());
             }
         }
     }
@@ -201,11 +208,11 @@ fn changes_add_up_to_the_states_under_the_papers_names() {
 #[test]
 fn a_command_can_be_followed_from_its_request_to_its_response() {
     let data = page(&eventful());
-    let commands = rows(&data["memory"], "commands");
+    let commands = &data["memory"]["commands"];
     let mut kinds: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for row in rows(&data, "messages") {
         for command in row[10].as_array().expect("commands") {
-            let command = commands[command.as_u64().expect("a number") as usize].as_str();
+            let command = pointed(commands, command).as_str();
             let kind = row[4].as_str().expect("a kind");
             kinds.entry(command.expect("a name")).or_default().insert(kind);
         }
@@ -255,7 +262,7 @@ fn of_a_run_that_is_too_long_the_end_is_kept_with_the_states_that_led_there() {
     let turns = rows(&data["memory"], "turns");
     assert_eq!(turns[0][2], 1, "the first turn sums up those that are left out");
     assert_eq!(turns[0][3].as_array().map(Vec::len), Some(100));
-    assert_eq!(turns[last[9].as_u64().expect("a turn") as usize][1], 120_000);
+    assert_eq!(pointed(&data["memory"]["turns"], &last[9])[1], 120_000);
     let state = &states(&data)["node 1"];
     assert_eq!(state.len(), 100);
     assert!(state["acceptor accepted 0"].ends_with(" 120000"));
