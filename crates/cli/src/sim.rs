@@ -74,8 +74,8 @@ pub(crate) struct Sim {
     /// Print everything that happens, a line for each event
     #[arg(short = 'v', long, requires = "one")]
     trace_text: bool,
-    /// Write the run as a space-time diagram, to open in a browser: messages, faults, and what every
-    /// node remembered, from turn to turn; of the smaller plan, with --shrink
+    /// Write the run as a space-time diagram, to open in a browser: messages, faults, and what
+    /// every node remembered, from turn to turn; of the smaller plan, with --shrink
     #[arg(long, value_name = "FILE.html", requires = "one")]
     trace: Option<PathBuf>,
     /// If the plan fails, make it as small as possible

@@ -118,8 +118,8 @@ pub(crate) struct Mark {
     /// Where: an index into [`Trace::processes`], or `None` for a line across the whole diagram.
     pub(crate) process: Option<usize>,
     /// `crash`, `restart`, `refused`, `partition`, `heal`, `reconfigure`, `effective`, `decided`,
-    /// `adopted`, `preempted`, `snapshot`, `fault` and `violation` have a sign of their own. Between
-    /// `crash` and the next `restart` the process counts as down.
+    /// `adopted`, `preempted`, `snapshot`, `fault` and `violation` have a sign of their own.
+    /// Between `crash` and the next `restart` the process counts as down.
     pub(crate) kind: &'static str,
     /// What to say about it.
     pub(crate) text: String,
