@@ -1,6 +1,7 @@
 //! `synod sim`: simulated clusters, and everything that can go wrong with them.
 
 mod account;
+mod diagram;
 mod progress;
 mod schedule;
 mod search;
@@ -22,10 +23,11 @@ use std::{
 
 use clap::{ArgGroup, Args, value_parser};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use synod_sim::{Plan, Summary, explore, replay, shrink};
+use synod_sim::{Plan, Report, Summary, explore, record, replay, shrink};
 use thiserror::Error;
 
 use account::Account;
+use diagram::Diagram;
 use progress::Progress;
 use search::Search;
 use shrunk::Comparison;
@@ -72,6 +74,10 @@ pub(crate) struct Sim {
     /// Print everything that happens, a line for each event
     #[arg(short = 'v', long, requires = "one")]
     trace_text: bool,
+    /// Write the run as a space-time diagram, to open in a browser: messages, faults, and what
+    /// every node remembered, from turn to turn; of the smaller plan, with --shrink
+    #[arg(long, value_name = "FILE.html", requires = "one")]
+    trace: Option<PathBuf>,
     /// If the plan fails, make it as small as possible
     #[arg(long, requires = "one")]
     shrink: bool,
@@ -159,7 +165,7 @@ impl Sim {
             Some(path) => {
                 write(path, &account::script(&source.name, None, &source.plan))?;
                 say(&format!("{} is in {}\n", source.name, path.display()));
-                Ok(Found::Nothing)
+                if self.trace.is_some() { self.one(&source) } else { Ok(Found::Nothing) }
             }
             None => self.one(&source),
         }
@@ -197,20 +203,26 @@ impl Sim {
 
     /// One plan, in detail.
     fn one(&self, source: &Source) -> Result<Found, Error> {
-        let lines = if self.trace_text { usize::MAX } else { LINES };
-        let account = Account::new(source, replay(&source.plan, lines));
+        writable(self.trace.as_ref())?;
+        let account = Account::new(source, self.replay(source)?);
         say(&account.to_string());
         self.tell(&account.json())?;
         Ok(account.found())
     }
 
+    /// Runs a plan once more, to tell and to show what happens.
+    fn replay(&self, source: &Source) -> Result<Report, Error> {
+        let lines = if self.trace_text { usize::MAX } else { LINES };
+        let Some(path) = &self.trace else { return Ok(replay(&source.plan, lines)) };
+        let mut diagram = Diagram::new(&source.plan);
+        let report = record(&source.plan, lines, &mut diagram);
+        write(path, &diagram.page(&source.name, &report.outcome))?;
+        Ok(report)
+    }
+
     /// One plan, as small as it can be.
     fn smaller(&self, source: Source) -> Result<Found, Error> {
-        if let Some(path) = &self.write {
-            // A file that cannot be written is to be known before the search, not after it.
-            let file = fs::OpenOptions::new().create(true).append(true).open(path);
-            file.map_err(|error| Error::Write { path: path.clone(), error })?;
-        }
+        writable(self.write.iter().chain(&self.trace))?;
         let (progress, interrupted) = (Progress::of_shrinking(), interrupts()?);
         let shrunk = quietly(|| {
             let goes_on = |runs: u64, plan: &Plan| {
@@ -236,8 +248,7 @@ impl Sim {
         };
         let name = source.name + ", shrunk";
         let source = Source { arguments, name, plan: shrunk.plan.clone(), shrunk: true };
-        let lines = if self.trace_text { usize::MAX } else { LINES };
-        let account = Account::new(&source, replay(&source.plan, lines));
+        let account = Account::new(&source, self.replay(&source)?);
         say(&account.to_string());
         self.tell(&comparison.json(account.json()))?;
         Ok(account.found())
@@ -260,8 +271,17 @@ fn interrupts() -> Result<Arc<AtomicBool>, Error> {
     Ok(flag)
 }
 
-fn write(path: &Path, script: &str) -> Result<(), Error> {
-    fs::write(path, script).map_err(|error| Error::Write { path: path.to_owned(), error })
+/// A file that cannot be written is to be known before a run or a search, not after it.
+fn writable<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Result<(), Error> {
+    for path in paths {
+        let file = fs::OpenOptions::new().create(true).append(true).open(path);
+        file.map_err(|error| Error::Write { path: path.clone(), error })?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    fs::write(path, text).map_err(|error| Error::Write { path: path.to_owned(), error })
 }
 
 /// If nobody reads it, the exit status is what remains.

@@ -1,6 +1,6 @@
 //! Recording a run, for the space-time diagram that `--trace` writes.
 
-mod page;
+pub(crate) mod page;
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -59,6 +59,7 @@ impl Recorder {
                 text: content.text,
                 ballot: content.ballot,
                 slot: content.slot,
+                context: None,
             });
             run.lost.push(lost);
         }
@@ -86,7 +87,7 @@ impl Recorder {
     ) {
         let marks = &mut self.run().trace.marks;
         if marks.len() < MARKS_MAX {
-            marks.push(Mark { at: microseconds(now), process, kind, text });
+            marks.push(Mark { at: microseconds(now), process, kind, text, until: None });
         }
     }
 

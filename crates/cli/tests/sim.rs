@@ -105,6 +105,23 @@ fn a_seed_becomes_a_script_with_the_same_course() {
 }
 
 #[test]
+fn a_diagram_is_drawn_and_changes_nothing() {
+    let folder = folder("sim-trace");
+    let path = folder.join("run.html").display().to_string();
+    let (one, drawn) =
+        (sim(&["--seed", "7", "--json"]), sim(&["--seed", "7", "--json", "--trace", &path]));
+    assert_eq!(json(&one, 0), json(&drawn, 0), "the same course");
+    let page = fs::read_to_string(&path).expect("it has been written");
+    assert!(page.starts_with("<!doctype html>") && page.contains("<title>seed 7</title>"));
+    let script = hopeless(&folder);
+    let output = sim(&["--script", &script, "--shrink", "--trace", &path]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let page = fs::read_to_string(&path).expect("it has been written");
+    assert!(page.contains("\"violation\":\"V1 is violated"), "the smaller plan, which fails too");
+    assert!(page.contains("hopeless.toml, shrunk</title>"));
+}
+
+#[test]
 fn what_fails_is_told_and_made_smaller() {
     let folder = folder("sim-shrink");
     let (path, small) = (hopeless(&folder), folder.join("small.toml").display().to_string());
@@ -144,6 +161,8 @@ fn what_cannot_be_run_is_refused_with_what_to_do() {
     for (arguments, words) in [
         (&["--trace-text"][..], &["--seed", "--script"][..]),
         (&["--shrink"], &["--seed", "--script"]),
+        (&["--trace", "a.html"], &["--seed", "--script"]),
+        (&["--seed", "1", "--trace", "/no/such/folder/a.html"], &["cannot be written"]),
         (&["--seed", "1", "--rolls", "2"], &["--shrink"]),
         (&["--seed", "1", "--seeds", "2"], &["--seed <SEED>", "--seeds <N>"]),
         (&["--seed", "1", "--script", "a"], &["--seed", "--script"]),

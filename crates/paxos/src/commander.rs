@@ -19,7 +19,7 @@ use crate::{
 pub(crate) struct Commander {
     pub(crate) pvalue: PValue,
     pub(crate) config: Arc<Config>,
-    waitfor: WaitFor,
+    pub(crate) waitfor: WaitFor,
     /// When it was last asked, in rounds of asking again.
     pub(crate) asked: u64,
 }

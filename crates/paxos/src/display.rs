@@ -97,7 +97,7 @@ impl Display for PValue {
     }
 }
 
-fn join<T: Display>(
+pub(crate) fn join<T: Display>(
     f: &mut Formatter<'_>,
     items: impl IntoIterator<Item = T>,
     separator: &str,

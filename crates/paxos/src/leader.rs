@@ -44,10 +44,10 @@ pub struct Leader {
     /// phase 1 is done, which is known here for each range of slots.
     leading: bool,
     /// Phase 1, by ranges of slots that do not overlap.
-    phases: Vec<Phase>,
+    pub(crate) phases: Vec<Phase>,
     /// The paper's proposals, from the first slot on that may not have been performed by enough
     /// replicas.
-    proposals: Ring<Proposal>,
+    pub(crate) proposals: Ring<Proposal>,
     /// Every slot that may have been decided is below this one: it was inherited in phase 1, or
     /// announced since.
     pub(crate) announced: Slot,
@@ -68,12 +68,12 @@ pub struct Leader {
 
 /// Phase 1 for the slots from `first` up to `end` that one configuration governs.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Phase {
-    first: Slot,
+pub(crate) struct Phase {
+    pub(crate) first: Slot,
     end: Option<Slot>,
     config: Arc<Config>,
     /// `None` once adopted.
-    scout: Option<Scout>,
+    pub(crate) scout: Option<Scout>,
 }
 
 impl Phase {
@@ -85,7 +85,7 @@ impl Phase {
 
 /// What the leader knows of a slot.
 #[derive(Clone, PartialEq, Eq, Debug)]
-enum Proposal {
+pub(crate) enum Proposal {
     /// Proposed; phase 1 is not done, or the slot's configuration is not known.
     Waiting(Decree),
     /// In phase 2.

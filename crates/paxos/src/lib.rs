@@ -125,6 +125,7 @@ mod display;
 mod progress;
 mod quorum;
 mod ring;
+mod variables;
 
 pub use client::Client;
 pub use effect::{Effect, Outbox, Outcome, Record, Response};
@@ -137,6 +138,7 @@ pub use reconfig::{Config, Members, Quorums, Reconfiguration, Reconfigured, Sche
 pub use replica::{InvalidSnapshot, StateMachine};
 pub use setup::{RecoverError, Roles, Setup};
 pub use types::{Ballot, ClientId, Command, Decree, NodeId, Op, PValue, Payload, Slot};
+pub use variables::Variable;
 
 /// Stops the process if one of the paper's invariants does not hold, in release builds too: a
 /// replica that has gone wrong must not go on.

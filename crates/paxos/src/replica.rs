@@ -58,20 +58,20 @@ pub struct Replica<S> {
     pub(crate) id: NodeId,
     pub(crate) state: S,
     /// The next slot for which nothing has been proposed here.
-    slot_in: Slot,
+    pub(crate) slot_in: Slot,
     /// The next slot to perform; the paper's version number.
     pub(crate) slot_out: Slot,
     /// Commands that are neither proposed nor forwarded.
-    requests: Vec<Command>,
+    pub(crate) requests: Vec<Command>,
     /// Batches to propose from here: forwarded by others, or in vain to others.
-    waiting: VecDeque<Decree>,
+    pub(crate) waiting: VecDeque<Decree>,
     /// Batches that lost their slots. They come before newer commands, and like them go to the
     /// replica that proposes: competing with it for slots, this one might lose for ever.
-    displaced: VecDeque<Decree>,
+    pub(crate) displaced: VecDeque<Decree>,
     /// Batches that were handed to the proposing replica, and when, in rounds.
-    forwarded: VecDeque<(Decree, u64)>,
+    pub(crate) forwarded: VecDeque<(Decree, u64)>,
     /// The paper's proposals: what this replica proposed for slots not decided, and when.
-    proposals: Ring<(Decree, u64)>,
+    pub(crate) proposals: Ring<(Decree, u64)>,
     /// The paper's decisions, as far back as others may need them.
     pub(crate) decisions: Ring<Decree>,
     pub(crate) schedule: Schedule,

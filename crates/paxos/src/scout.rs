@@ -31,10 +31,10 @@ pub(crate) struct Adopted {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Scout {
     ballot: Ballot,
-    config: Arc<Config>,
+    pub(crate) config: Arc<Config>,
     /// The first slot that it does not cover.
     end: Option<Slot>,
-    waitfor: WaitFor,
+    pub(crate) waitfor: WaitFor,
     /// By acceptor: the slot from which its report is still to come.
     cursors: Vec<Slot>,
     adopted: Adopted,

@@ -21,6 +21,7 @@ mod marks;
 pub mod plan;
 mod properties;
 mod queue;
+pub mod recorder;
 mod report;
 mod shrink;
 mod streams;
@@ -37,7 +38,8 @@ pub use crate::{
     marks::{MARKS, Marks},
     plan::Plan,
     properties::PROPERTIES,
-    report::{Report, replay, run, run_with},
+    recorder::Recorder,
+    report::{Report, record, replay, run, run_with},
     shrink::{OTHER_SEEDS, Shrunk, Size, shrink},
     upgrade::check_upgrade,
     workload::{Tallies, Tally, Workload},

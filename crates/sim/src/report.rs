@@ -13,6 +13,7 @@ use crate::{
     event::{Judged, Violation},
     marks::Marks,
     plan::Plan,
+    recorder::Recorder,
     trace::Trace,
     workload::{Tallies, Workload},
     world::World,
@@ -48,8 +49,18 @@ pub fn run(plan: &Plan) -> Report {
 /// Runs a plan once more, and keeps the last `lines` lines of what happens.
 #[must_use]
 pub fn replay(plan: &Plan, lines: usize) -> Report {
+    again(plan, &tallies(plan), Trace::new(lines, None))
+}
+
+/// The same, while somebody looks on. The report is the same, too.
+#[must_use]
+pub fn record(plan: &Plan, lines: usize, recorder: &mut dyn Recorder) -> Report {
     let tallies = tallies(plan);
-    let mut world = World::new(plan, &tallies, Trace::new(lines));
+    again(plan, &tallies, Trace::new(lines, Some(recorder)))
+}
+
+fn again<'w>(plan: &'w Plan, tallies: &'w Tallies, trace: Trace<'w>) -> Report {
+    let mut world = World::new(plan, tallies, trace);
     world.history.kept = plan.seed.is_multiple_of(SECOND_OPINIONS);
     let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
     let outcome = judged(ran).and_then(|()| world.history.judge());
@@ -65,7 +76,7 @@ fn tallies(plan: &Plan) -> Tallies {
 /// node, is a violation like any other.
 #[must_use]
 pub fn run_with<M: Machine>(plan: &Plan, workload: &dyn Workload<M>, lines: usize) -> Report {
-    let mut world = World::new(plan, workload, Trace::new(lines));
+    let mut world = World::new(plan, workload, Trace::new(lines, None));
     let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
     Report::new(judged(ran), world)
 }

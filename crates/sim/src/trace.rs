@@ -2,20 +2,28 @@
 
 use std::collections::VecDeque;
 
-use crate::queue::Time;
+use synod_paxos::{NodeId, Variable};
+
+use crate::{
+    queue::Time,
+    recorder::{Party, Recorder, Recording, Seen},
+};
 
 /// The course of a run.
-pub(crate) struct Trace {
+pub(crate) struct Trace<'w> {
     hash: u64,
     /// The last lines, if they are kept.
     lines: Option<VecDeque<String>>,
     longest: usize,
+    /// Who is told everything, if anybody is.
+    recording: Option<Box<Recording<'w>>>,
 }
 
-impl Trace {
+impl<'w> Trace<'w> {
     /// Keeps the last `longest` lines; none if it is 0.
-    pub(crate) fn new(longest: usize) -> Self {
-        Self { hash: 0, lines: (longest > 0).then(VecDeque::new), longest }
+    pub(crate) fn new(longest: usize, recorder: Option<&'w mut dyn Recorder>) -> Self {
+        let recording = recorder.map(|recorder| Box::new(Recording::new(recorder)));
+        Self { hash: 0, lines: (longest > 0).then(VecDeque::new), longest, recording }
     }
 
     /// Something happened.
@@ -33,6 +41,48 @@ impl Trace {
                 lines.pop_front();
             }
             lines.push_back(format!("{:>12.3} {}", at as f64 / 1e6, line()));
+        }
+    }
+
+    /// Writes down what happens to somebody, and tells the recorder.
+    pub(crate) fn tell(
+        &mut self,
+        at: Time,
+        who: Party,
+        what: impl FnOnce() -> String,
+        seen: impl for<'t> FnOnce(&'t str) -> Seen<'t>,
+    ) {
+        if self.lines.is_some() || self.recording.is_some() {
+            let what = what();
+            self.see(at, seen(&what));
+            self.note(at, || format!("{who} {what}"));
+        }
+    }
+
+    /// Tells the recorder.
+    #[inline]
+    pub(crate) fn see(&mut self, at: Time, what: Seen<'_>) {
+        if let Some(recording) = &mut self.recording {
+            recording.see(at, what);
+        }
+    }
+
+    /// Whether there is a recorder.
+    #[inline]
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.recording.is_some()
+    }
+
+    /// Tells the recorder what a node remembers at the end of its turn.
+    #[inline]
+    pub(crate) fn remembers(
+        &mut self,
+        at: Time,
+        node: NodeId,
+        variables: impl FnOnce(&mut dyn FnMut(Variable<'_>)),
+    ) {
+        if let Some(recording) = &mut self.recording {
+            recording.compare(at, node, variables);
         }
     }
 

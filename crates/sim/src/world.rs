@@ -39,6 +39,7 @@ use crate::{
     plan::Plan,
     properties::Properties,
     queue::{Queue, Time},
+    recorder::{Party, Seen},
     streams::Streams,
     trace::Trace,
     workload::Workload,
@@ -89,9 +90,14 @@ pub(crate) enum Happening {
 
 /// What a client is told.
 pub(crate) enum Said {
-    Welcome { to: NodeId, life: u64, slot_out: Slot },
+    Welcome {
+        to: NodeId,
+        life: u64,
+        slot_out: Slot,
+    },
     Closed,
-    Bytes(Vec<u8>),
+    /// With the number of what is sent.
+    Bytes(u64, Vec<u8>),
 }
 
 /// The world of one run.
@@ -107,12 +113,14 @@ pub(crate) struct World<'w, M: Machine> {
     wires: Wires,
     next_life: u64,
     next_dial: u64,
+    /// Counts what is sent.
+    next_parcel: u64,
     ghost: Ghost,
     /// The machine of the observer.
     reference: M,
     properties: Properties,
     pub(crate) marks: Marks,
-    pub(crate) trace: Trace,
+    pub(crate) trace: Trace<'w>,
     pub(crate) events: u64,
     pub(crate) history: History,
     pub(crate) faults: std::collections::BTreeMap<&'static str, u64>,
@@ -133,7 +141,7 @@ pub(crate) struct World<'w, M: Machine> {
 }
 
 impl<'w, M: Machine> World<'w, M> {
-    pub(crate) fn new(plan: &'w Plan, workload: &'w dyn Workload<M>, trace: Trace) -> Self {
+    pub(crate) fn new(plan: &'w Plan, workload: &'w dyn Workload<M>, trace: Trace<'w>) -> Self {
         let members = members(plan);
         let window = plan.cluster.window.max(1);
         let sessions = usize::try_from(plan.cluster.sessions).unwrap_or(usize::MAX);
@@ -149,6 +157,7 @@ impl<'w, M: Machine> World<'w, M> {
             wires: Wires::new(plan.network.clone()),
             next_life: 0,
             next_dial: 0,
+            next_parcel: 0,
             ghost: Ghost::new(members, window, sessions),
             reference: workload.upgraded(),
             properties: Properties::default(),
@@ -271,6 +280,12 @@ impl<'w, M: Machine> World<'w, M> {
         self.trace.note(self.now, line);
     }
 
+    /// Something is to be said of a node.
+    fn remark(&mut self, node: NodeId, what: impl FnOnce() -> String) {
+        let who = Party::Node(node);
+        self.trace.tell(self.now, who, what, |text| Seen::Remark(who, text));
+    }
+
     /// Where the replica of a process is.
     fn position(&self, place: usize) -> Option<Position> {
         let engine = &self.processes[place].up.as_ref()?.engine;
@@ -340,7 +355,8 @@ impl<'w, M: Machine> World<'w, M> {
 
     fn started(&mut self, place: usize, started: process::Started) -> Judged {
         let node = self.processes[place].id;
-        self.note(|| format!("{node} starts, with {} records", started.before));
+        let found = || format!("starts, with {} records", started.before);
+        self.trace.tell(self.now, Party::Node(node), found, |text| Seen::Starts(node, text));
         if self.processes[place].is_second() {
             return self.turn(place);
         }

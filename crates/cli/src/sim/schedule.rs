@@ -30,7 +30,7 @@ impl fmt::Display for Schedule<'_> {
 }
 
 /// What is to be said about a fault, besides its name.
-fn details(fault: &Fault) -> String {
+pub(super) fn details(fault: &Fault) -> String {
     let text = toml::to_string(fault).unwrap_or_default();
     let fields = text.lines().filter_map(|line| line.split_once(" = "));
     let fields = fields.filter(|(name, _)| *name != "fault");

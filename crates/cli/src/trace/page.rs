@@ -1,11 +1,12 @@
-//! The page behind `synod run --trace FILE.html`: one run, drawn as a space-time diagram.
+//! The page behind `--trace FILE.html`: one run, of `synod run` or `synod sim`, drawn as a
+//! space-time diagram.
 //!
 //! A [`Trace`] is what a recorder collects while the roles exchange their messages;
 //! [`Trace::to_html`] puts it into `page.html`, a single file that needs no network and no other
 //! file. All drawing happens there. This side only has to keep two promises: nothing in a message
 //! can become markup, and a run of 50,000 messages stays a file that a browser opens at once.
 
-use serde::{Serialize, Serializer};
+use serde::{Serialize, Serializer, ser::SerializeTuple};
 
 /// The page around the data. It holds each of the two places below at least once.
 const PAGE: &str = include_str!("page.html");
@@ -27,7 +28,41 @@ pub(crate) struct Trace {
     pub(crate) marks: Vec<Mark>,
     /// How many messages were left out because the recorder had reached its limit.
     pub(crate) dropped: usize,
+    /// What went wrong, if anything did: the page begins where it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) violation: Option<String>,
+    /// Of a run whose states were recorded too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) memory: Option<Memory>,
 }
+
+/// What processes remembered, as changes from turn to turn.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Memory {
+    /// The variables, by role and name. Changes point into this list.
+    pub(crate) variables: Vec<(&'static str, &'static str)>,
+    /// The values, each of them once. Changes point into this list.
+    pub(crate) values: Vec<String>,
+    /// Commands, by client and number. Messages point into this list.
+    pub(crate) commands: Vec<String>,
+    /// In the order of time. The first turns of a process may sum up what was left out.
+    pub(crate) turns: Vec<Turn>,
+}
+
+/// A process looked at what had arrived, and remembers this differently since.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Turn {
+    /// Which: an index into [`Trace::processes`].
+    pub(crate) process: usize,
+    /// Microseconds since the start of the run.
+    pub(crate) at: u64,
+    /// It has crashed: all that it remembered is gone.
+    pub(crate) forgets: bool,
+    pub(crate) changes: Vec<Change>,
+}
+
+/// A variable, the slot if it is one place of a map, and the value, or none any more.
+pub(crate) type Change = (usize, Option<u64>, Option<usize>);
 
 /// A column of the diagram.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +93,21 @@ pub(crate) struct Arrow {
     pub(crate) ballot: Option<String>,
     /// The slot it speaks of, if any.
     pub(crate) slot: Option<u64>,
+    /// What else is known, if states were recorded.
+    pub(crate) context: Option<Context>,
+}
+
+/// What a message has to do with states and commands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Context {
+    /// The turn in which it was sent: an index into [`Memory::turns`].
+    pub(crate) sent: Option<usize>,
+    /// The turn in which its receiver looked at it.
+    pub(crate) received: Option<usize>,
+    /// The commands that it carries: indices into [`Memory::commands`].
+    pub(crate) commands: Vec<usize>,
+    /// Why it was lost; if it was not, and has not been received, it was on its way at the end.
+    pub(crate) lost: Option<&'static str>,
 }
 
 /// Something that happened, other than a message.
@@ -68,11 +118,13 @@ pub(crate) struct Mark {
     /// Where: an index into [`Trace::processes`], or `None` for a line across the whole diagram.
     pub(crate) process: Option<usize>,
     /// `crash`, `restart`, `refused`, `partition`, `heal`, `reconfigure`, `effective`, `decided`,
-    /// `adopted`, `preempted` and `snapshot` have a sign of their own. Between `crash` and the next
-    /// `restart` the process counts as down.
+    /// `adopted`, `preempted`, `snapshot`, `fault` and `violation` have a sign of their own.
+    /// Between `crash` and the next `restart` the process counts as down.
     pub(crate) kind: &'static str,
     /// What to say about it.
     pub(crate) text: String,
+    /// When it is over, if it lasts.
+    pub(crate) until: Option<u64>,
 }
 
 // In the page these are rows, not objects: field names, repeated 50,000 times, would be a third
@@ -86,14 +138,40 @@ impl Serialize for Process {
 
 impl Serialize for Arrow {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { from, to, sent, received, kind, text, ballot, slot } = self;
-        (from, to, sent, received, kind, text, ballot, slot).serialize(serializer)
+        let Self { from, to, sent, received, kind, text, ballot, slot, context } = self;
+        let mut row = serializer.serialize_tuple(if context.is_some() { 12 } else { 8 })?;
+        row.serialize_element(from)?;
+        row.serialize_element(to)?;
+        row.serialize_element(sent)?;
+        row.serialize_element(received)?;
+        row.serialize_element(kind)?;
+        row.serialize_element(text)?;
+        row.serialize_element(ballot)?;
+        row.serialize_element(slot)?;
+        if let Some(Context { sent, received, commands, lost }) = context {
+            row.serialize_element(sent)?;
+            row.serialize_element(received)?;
+            row.serialize_element(commands)?;
+            row.serialize_element(lost)?;
+        }
+        row.end()
     }
 }
 
 impl Serialize for Mark {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (self.at, self.process, self.kind, &self.text).serialize(serializer)
+        let Self { at, process, kind, text, until } = self;
+        match until {
+            None => (at, process, kind, text).serialize(serializer),
+            Some(until) => (at, process, kind, text, until).serialize(serializer),
+        }
+    }
+}
+
+impl Serialize for Turn {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { process, at, forgets, changes } = self;
+        (process, at, u8::from(*forgets), changes).serialize(serializer)
     }
 }
 
@@ -151,6 +229,7 @@ mod tests {
             text: text.to_owned(),
             ballot: Some("1.4.1".to_owned()),
             slot: Some(7),
+            context: None,
         }
     }
 
@@ -160,7 +239,7 @@ mod tests {
             processes: vec![process("leader 1", "leader"), process("acceptor 1", "acceptor")],
             messages,
             marks: Vec::new(),
-            dropped: 0,
+            ..Trace::default()
         }
     }
 
@@ -188,12 +267,24 @@ mod tests {
         let mut trace = trace(Vec::new());
         trace.dropped = 3;
         trace.marks = vec![
-            Mark { at: 9, process: Some(1), kind: "crash", text: "kill -9".to_owned() },
-            Mark { at: 12, process: None, kind: "partition", text: "1 | 2 3".to_owned() },
+            Mark {
+                at: 9,
+                process: Some(1),
+                kind: "crash",
+                text: "kill -9".to_owned(),
+                until: None,
+            },
+            Mark {
+                at: 12,
+                process: None,
+                kind: "partition",
+                text: "1 | 2 3".to_owned(),
+                until: Some(40),
+            },
         ];
         let page = trace.to_html();
         assert!(data(&page).ends_with(
-            "\"marks\":[[9,1,\"crash\",\"kill -9\"],[12,null,\"partition\",\"1 | 2 3\"]],\
+            "\"marks\":[[9,1,\"crash\",\"kill -9\"],[12,null,\"partition\",\"1 | 2 3\",40]],\
              \"dropped\":3}"
         ));
     }

@@ -161,6 +161,20 @@ impl Caller {
         self.asked.get(&cid).copied()
     }
 
+    /// The session in which it has asked for the command that it is told of.
+    pub(crate) fn session_told(&self, tell: &Tell<'_>) -> Option<ClientId> {
+        match *tell {
+            Tell::Done { cid, .. } | Tell::Refused { cid, .. } | Tell::Expired { cid } => {
+                self.session_of(cid)
+            }
+            Tell::Answer { .. }
+            | Tell::ReadRefused { .. }
+            | Tell::Report { .. }
+            | Tell::Leader { .. }
+            | Tell::Members { .. } => None,
+        }
+    }
+
     /// Whether this is its connection.
     pub(crate) fn is_on(&self, conn: u64) -> bool {
         matches!(self.wire, Wire::Connected { conn: current, .. } if current == conn)

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     event::{Event, Judged},
     queue::Time,
+    recorder::{Content, Party, Seen},
 };
 
 /// Operators, besides the clients.
@@ -101,7 +102,9 @@ impl<M: Machine> World<'_, M> {
             return;
         }
         self.leave(number);
-        self.note(|| format!("client {number} comes back with a new session"));
+        let what = || "comes back with a new session".to_owned();
+        let who = Party::Client(number);
+        self.trace.tell(self.now, who, what, |text| Seen::Remark(who, text));
         self.callers[number].restart();
     }
 
@@ -163,14 +166,29 @@ impl<M: Machine> World<'_, M> {
                 let places = self.processes.len();
                 let to = self.processes[self.streams.client.usize(0..places)].id;
                 let at = self.now + self.wires.latency(&mut self.streams) * 2;
-                let parcel = Parcel::Ask { port, bytes: bytes.clone() };
+                let asked = self.asks(number, to, &bytes);
+                let parcel = Parcel::Ask { port, bytes: bytes.clone(), number: asked };
                 self.queue.push(at, Happening::Arrives { to, life: 0, parcel });
             }
             let at = self.now + self.wires.latency(&mut self.streams);
-            let parcel = Parcel::Ask { port, bytes };
+            let asked = self.asks(number, to, &bytes);
+            let parcel = Parcel::Ask { port, bytes, number: asked };
             self.queue.push(at, Happening::Arrives { to, life, parcel });
         }
         Ok(())
+    }
+
+    /// A number for what a client asks.
+    fn asks(&mut self, client: usize, to: NodeId, bytes: &[u8]) -> u64 {
+        self.next_parcel += 1;
+        if self.trace.is_recorded()
+            && let Ok(ask) = Ask::take(bytes)
+        {
+            let (from, to) = (Party::Client(client), Party::Node(to));
+            let (number, content) = (self.next_parcel, Content::Ask(&ask));
+            self.trace.see(self.now, Seen::Sends { number, from, to, content });
+        }
+        self.next_parcel
     }
 
     /// Something arrives at a client.
@@ -197,10 +215,12 @@ impl<M: Machine> World<'_, M> {
                 }
                 Ok(())
             }
-            Said::Bytes(bytes) => {
+            Said::Bytes(parcel, bytes) => {
                 if !caller.is_on(conn) {
+                    self.trace.see(self.now, Seen::Loses(parcel, "the client has gone elsewhere"));
                     return Ok(());
                 }
+                self.trace.see(self.now, Seen::Looks(parcel));
                 let Ok(tell) = Tell::take(&bytes) else { return Ok(()) };
                 let born = self.born(number);
                 let settled = self.callers[number].told(&tell, born);
@@ -302,8 +322,8 @@ impl<M: Machine> World<'_, M> {
         let mut bytes = Vec::new();
         Ask::Command(command).put(&mut bytes);
         let at = self.now + self.wires.latency(&mut self.streams);
-        self.queue
-            .push(at, Happening::Arrives { to, life: 0, parcel: Parcel::Ask { port, bytes } });
+        let parcel = Parcel::Ask { port, number: self.asks(number, to, &bytes), bytes };
+        self.queue.push(at, Happening::Arrives { to, life: 0, parcel });
         Ok(())
     }
 

@@ -13,12 +13,13 @@ use super::{
     guest::Guest,
     log::Written,
     micros,
-    process::{Input, Line, Parcel},
+    process::{Input, Line, Parcel, Up},
 };
 use crate::{
     event::{Event, Judged, Violation},
     plan::Left,
     queue::Time,
+    recorder::{Party, Seen},
 };
 
 /// How long it takes until it is looked again whether a disk has room.
@@ -135,12 +136,12 @@ impl<M: Machine> World<'_, M> {
         let text = error.to_string();
         if let Some((left, down)) = process.armed.take() {
             self.marks.add("crashed in recovery");
-            self.trace.note(self.now, || format!("{node} crashes while it starts: {text}"));
+            self.remark(node, || format!("crashes while it starts: {text}"));
             self.after_crash(place, left);
             self.queue.push(self.now + down.max(1), Happening::Start { node });
             return Ok(());
         }
-        self.trace.note(self.now, || format!("{node} does not start: {text}"));
+        self.remark(node, || format!("does not start: {text}"));
         let process = &mut self.processes[place];
         if is_full(error) {
             self.queue.push(self.now + START_RETRY, Happening::Start { node });
@@ -165,12 +166,12 @@ impl<M: Machine> World<'_, M> {
             return Ok(());
         }
         let node = self.processes[place].id;
-        self.note(|| format!("{node} crashes: {left:?} is left"));
         let disk = self.processes[place].disk.clone();
         if let Some(up) = self.processes[place].up.take() {
+            self.end_of(node, &up, || format!("crashes: {left:?} is left"));
+            let lines: Vec<NodeId> = up.lines.keys().copied().collect();
             up.log.write_only(&disk);
             let notices = matches!(left, Left::Process);
-            let lines: Vec<NodeId> = up.lines.keys().copied().collect();
             self.ended(place, notices, lines);
         }
         self.after_crash(place, left);
@@ -178,9 +179,18 @@ impl<M: Machine> World<'_, M> {
         Ok(())
     }
 
+    /// What a process had not looked at is lost with it.
+    fn end_of(&mut self, node: NodeId, up: &Up<M>, what: impl FnOnce() -> String) {
+        for number in up.inbox.iter().filter_map(Input::number) {
+            self.trace.see(self.now, Seen::Loses(number, "crashed before it looked"));
+        }
+        self.trace.tell(self.now, Party::Node(node), what, |text| Seen::Ends(node, text));
+    }
+
     /// A process ends and nothing else happens.
-    pub(super) fn ends(&mut self, place: usize) {
+    pub(super) fn ends(&mut self, place: usize, why: &str) {
         if let Some(up) = self.processes[place].up.take() {
+            self.end_of(self.processes[place].id, &up, || format!("ends: {why}"));
             let lines: Vec<NodeId> = up.lines.keys().copied().collect();
             self.ended(place, true, lines);
         }
@@ -303,14 +313,14 @@ impl<M: Machine> World<'_, M> {
 
     fn worked(&mut self, place: usize, finished: Finished<Guest<M>>) -> Judged {
         let node = self.processes[place].id;
-        self.trace.note(self.now, || match &finished {
-            Finished::Saved { slot: Ok(slot), .. } => format!("{node} has a snapshot below {slot}"),
-            Finished::Saved { slot: Err(error), .. } => format!("{node} has no snapshot: {error}"),
-            Finished::Served(true) => format!("{node} has sent a part of its snapshot"),
-            Finished::Served(false) => format!("{node} has no snapshot to send"),
-            Finished::Kept => format!("{node} has kept a part"),
-            Finished::Restored(_) => format!("{node} has another's snapshot"),
-            Finished::NotRestored(error) => format!("{node} cannot take a snapshot over: {error}"),
+        self.remark(node, || match &finished {
+            Finished::Saved { slot: Ok(slot), .. } => format!("has a snapshot below {slot}"),
+            Finished::Saved { slot: Err(error), .. } => format!("has no snapshot: {error}"),
+            Finished::Served(true) => "has sent a part of its snapshot".to_owned(),
+            Finished::Served(false) => "has no snapshot to send".to_owned(),
+            Finished::Kept => "has kept a part".to_owned(),
+            Finished::Restored(_) => "has another's snapshot".to_owned(),
+            Finished::NotRestored(error) => format!("cannot take a snapshot over: {error}"),
         });
         let saved = match &finished {
             Finished::Saved { slot: Ok(slot), .. } => {

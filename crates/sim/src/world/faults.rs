@@ -17,6 +17,7 @@ use crate::{
     ghost::{Set, bit},
     plan::{Fault, Left},
     queue::Time,
+    recorder::Seen,
 };
 
 const ALL: Set = Set::MAX;
@@ -32,6 +33,7 @@ impl<M: Machine> World<'_, M> {
     /// A fault, if it can happen as things are.
     pub(super) fn goes_wrong(&mut self, fault: &Fault) -> Judged {
         self.trace.note(self.now, || format!("{fault:?}"));
+        self.trace.see(self.now, Seen::Fault(fault));
         *self.faults.entry(fault.name()).or_default() += 1;
         let replaces = matches!(fault, Fault::Reconfigure { .. });
         if (fault.crashes() || replaces) && self.is_undetected() {

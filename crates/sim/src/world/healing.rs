@@ -8,6 +8,7 @@ use crate::{
     event::{Judged, Violation},
     ghost::bit,
     queue::Time,
+    recorder::Seen,
 };
 
 /// How often it is looked whether all is well.
@@ -17,6 +18,7 @@ impl<M: Machine> World<'_, M> {
     /// The faults end. Some nodes may stay dead, as many as the cluster can do without.
     pub(super) fn heal(&mut self) -> Judged {
         self.note(|| "no more faults".into());
+        self.trace.see(self.now, Seen::Heals);
         self.calm = true;
         self.wires.calm = true;
         self.wires.rules.clear();

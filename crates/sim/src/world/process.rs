@@ -30,6 +30,7 @@ pub(crate) enum Parcel {
         incarnation: u32,
         sequence: u64,
         message: Letter,
+        number: u64,
     },
     /// Another node dials; the number tells the answer where it belongs.
     /// Another life of it will not be answered.
@@ -57,12 +58,36 @@ pub(crate) enum Parcel {
     Ask {
         port: Port,
         bytes: Vec<u8>,
+        number: u64,
     },
     /// A client is gone.
     Gone {
         port: Port,
         session: Option<synod_paxos::ClientId>,
     },
+}
+
+impl Parcel {
+    /// The number of what it carries, if that is more than news of a connection.
+    pub(crate) fn number(&self) -> Option<u64> {
+        match self {
+            Self::Message { number, .. } | Self::Ask { number, .. } => Some(*number),
+            Self::Hello { .. }
+            | Self::Answer { .. }
+            | Self::Closed(_)
+            | Self::Connect { .. }
+            | Self::Gone { .. } => None,
+        }
+    }
+
+    /// A copy, with another number.
+    pub(crate) fn copy(&self, another: u64) -> Self {
+        let mut copy = self.clone();
+        if let Self::Message { number, .. } | Self::Ask { number, .. } = &mut copy {
+            *number = another;
+        }
+        copy
+    }
 }
 
 /// A message, or its bytes.
@@ -79,6 +104,15 @@ pub(crate) enum Input<M> {
     DiskFull(bool),
     Finished(Finished<M>),
     HandOver,
+}
+
+impl<M> Input<M> {
+    pub(crate) fn number(&self) -> Option<u64> {
+        match self {
+            Self::Parcel(parcel) => parcel.number(),
+            Self::Synced(_) | Self::DiskFull(_) | Self::Finished(_) | Self::HandOver => None,
+        }
+    }
 }
 
 /// What leaves a process.

@@ -57,7 +57,7 @@ impl<M: Machine> World<'_, M> {
         }
         self.marks.add("machine panicked in recovery");
         let (node, down) = (self.processes[place].id, self.processes[place].panics.1);
-        self.note(|| format!("{node} panics while it starts"));
+        self.remark(node, || "panics while it starts".into());
         self.after_crash(place, Left::Process);
         self.queue.push(self.now + down.max(1), Happening::Start { node });
         Ok(())

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     event::{Event, Judged, Outcome, Violation},
     ghost::bit,
+    recorder::{Content, Party, Seen},
 };
 
 impl<M: Machine> World<'_, M> {
@@ -35,6 +36,9 @@ impl<M: Machine> World<'_, M> {
     }
 
     fn bounces(&mut self, to: NodeId, parcel: &Parcel) {
+        if let Some(number) = parcel.number() {
+            self.trace.see(self.now, Seen::Loses(number, "nobody there"));
+        }
         match parcel {
             Parcel::Message { from, .. } | Parcel::Hello { from, .. } => {
                 let at = self.now + self.wires.latency(&mut self.streams);
@@ -108,11 +112,16 @@ impl<M: Machine> World<'_, M> {
             return Ok(());
         };
         up.turn_at = None;
+        self.trace.see(now, Seen::Turn(process.id));
         let (before, led) = (up.engine.slot_out(), up.engine.leads());
+        for number in up.inbox.iter().filter_map(Input::number) {
+            self.trace.see(now, Seen::Looks(number));
+        }
         let ticked = match catch_unwind(AssertUnwindSafe(|| up.does_all(clock))) {
             Ok(ticked) => ticked,
             Err(panic) => return self.panicked(place, panic),
         };
+        self.trace.remembers(now, process.id, |show| up.engine.variables(show));
         let leads = up.engine.leads();
         if led != leads {
             self.marks.add(if leads { "elected" } else { "preempted" });
@@ -230,12 +239,20 @@ impl<M: Machine> World<'_, M> {
         }
         self.trace.mix(self.now, u64::from(from.0) << 32 | u64::from(to.0) << 16 | fold(&message));
         self.trace.note(self.now, || format!("{from} -> {to} {message}"));
+        self.next_parcel += 1;
+        let number = self.next_parcel;
+        let (sender, receiver) = (Party::Node(from), Party::Node(to));
+        let content = Content::Message(&message);
+        self.trace.see(self.now, Seen::Sends { number, from: sender, to: receiver, content });
         if kind == "granted" {
             self.marks.add("lease granted");
         }
         let event = Event::Sent { from, incarnation, message: &message, slot_out };
         self.judge(&event)?;
-        let Some(Line::Connected { life }) = line else { return Ok(()) };
+        let Some(Line::Connected { life }) = line else {
+            self.trace.see(self.now, Seen::Loses(number, "no connection"));
+            return Ok(());
+        };
         let letter = if self.plan.cluster.wire {
             let mut bytes = Vec::new();
             wire::encode_message(&message, &mut bytes);
@@ -246,7 +263,7 @@ impl<M: Machine> World<'_, M> {
         if (kind == "p1b" || kind == "p2b") && self.wires.holds(from, kind, self.now) {
             self.marks.add("vote held back");
         }
-        let parcel = Parcel::Message { from, incarnation, sequence, message: letter };
+        let parcel = Parcel::Message { from, incarnation, sequence, message: letter, number };
         self.carry(from, to, kind, life, parcel);
         let last = &mut self.processes[place].last_words;
         if let Some((_, down)) = last.take_if(|(last, _)| last == kind) {
@@ -259,12 +276,22 @@ impl<M: Machine> World<'_, M> {
     /// Gives something to the network.
     pub(super) fn carry(&mut self, from: NodeId, to: NodeId, kind: &str, life: u64, what: Parcel) {
         let streams = &mut self.streams;
-        let Some(at) = self.wires.arrival(self.now, (from, to), kind, streams) else { return };
+        let Some(at) = self.wires.arrival(self.now, (from, to), kind, streams) else {
+            if let Some(number) = what.number() {
+                self.trace.see(self.now, Seen::Loses(number, "by the network"));
+            }
+            return;
+        };
         if matches!(what, Parcel::Message { .. })
             && let Some(again) = self.wires.second(at, streams)
         {
             // It may find another life of the receiver, as if it had waited somewhere.
-            let parcel = what.clone();
+            self.next_parcel += 1;
+            let copy = self.next_parcel;
+            let parcel = what.copy(copy);
+            if let Some(number) = what.number() {
+                self.trace.see(self.now, Seen::Doubles { number, copy });
+            }
             self.queue.push(again, Happening::Arrives { to, life: 0, parcel });
         }
         self.queue.push(at, Happening::Arrives { to, life, parcel: what });
@@ -281,6 +308,11 @@ impl<M: Machine> World<'_, M> {
         let tell = tell.map_err(|error| Violation::new("C2", format!("{node} says {error}")))?;
         self.trace.mix(self.now, u64::from(node.0) << 48 | port.0);
         self.trace.note(self.now, || format!("{node} -> client {number}.{conn} {tell:?}"));
+        self.next_parcel += 1;
+        let parcel = self.next_parcel;
+        let (from, to) = (Party::Node(node), Party::Client(number));
+        let content = Content::Tell(caller.session_told(&tell).filter(|_| current), &tell);
+        self.trace.see(self.now, Seen::Sends { number: parcel, from, to, content });
         match tell {
             Tell::Done { cid, reply } => {
                 let outcome = Outcome::Done(reply);
@@ -313,7 +345,7 @@ impl<M: Machine> World<'_, M> {
             | Tell::Leader { .. }
             | Tell::Members { .. } => {}
         }
-        let said = Said::Bytes(bytes);
+        let said = Said::Bytes(parcel, bytes);
         let at = self.now + self.wires.latency(&mut self.streams);
         self.queue.push(at, Happening::Told { client: number, conn, said });
         Ok(())
@@ -324,7 +356,7 @@ impl<M: Machine> World<'_, M> {
     fn stopped(&mut self, place: usize, reason: &StopReason) -> Judged {
         let process = &self.processes[place];
         let (node, tampered, second) = (process.id, process.tampered, process.is_second());
-        self.note(|| format!("{node} stops: {reason}"));
+        self.remark(node, || format!("stops: {reason}"));
         let refused = matches!(reason, StopReason::Refused { .. } | StopReason::Wiped { .. });
         if !refused || !tampered {
             return Err(Violation::new("M4", format!("node {node} stops: {reason}")));
@@ -336,7 +368,7 @@ impl<M: Machine> World<'_, M> {
 
     /// A node has stopped and does not come back.
     pub(super) fn dies(&mut self, place: usize, why: String) {
-        self.ends(place);
+        self.ends(place, &why);
         self.processes[place].dead = Some(why);
         if !self.processes[place].is_second() {
             self.left_dead |= bit(self.processes[place].id);
@@ -371,7 +403,7 @@ impl<M: Machine> super::process::Up<M> {
 
     fn receives(&mut self, clock: std::time::Duration, parcel: Parcel) {
         match parcel {
-            Parcel::Message { from, incarnation, sequence, message } => {
+            Parcel::Message { from, incarnation, sequence, message, number: _ } => {
                 if !self.engine.still(from, incarnation, sequence) {
                     return;
                 }
@@ -400,7 +432,7 @@ impl<M: Machine> super::process::Up<M> {
                     self.engine.unbind(session, port);
                 }
             }
-            Parcel::Ask { port, bytes } => match Ask::take(&bytes) {
+            Parcel::Ask { port, bytes, number: _ } => match Ask::take(&bytes) {
                 Ok(Ask::Command(command)) => self.engine.command(port, command, &mut self.io),
                 Ok(Ask::Read { id, level, query }) => {
                     self.engine.read(clock, port, id, level, query, &mut self.io);

@@ -1,6 +1,6 @@
 //! What an observer may want to see of a node: one that compares nodes with one another.
 
-use synod_paxos::{NodeId, acceptor::Acceptor};
+use synod_paxos::{NodeId, Variable, acceptor::Acceptor};
 
 use super::Engine;
 use crate::machine::Machine;
@@ -22,6 +22,11 @@ impl<M: Machine> Engine<M> {
     #[must_use]
     pub fn acceptor(&self) -> &Acceptor {
         self.node.acceptor()
+    }
+
+    /// Shows each variable of each role, as it is now.
+    pub fn variables(&self, show: &mut dyn FnMut(Variable<'_>)) {
+        self.node.variables(show);
     }
 
     /// Whether the leader here is active.
