@@ -428,4 +428,15 @@ mod tests {
         assert_eq!(taught(4), 1, "one decree is always sent");
         assert_eq!(taught(5), 3);
     }
+
+    #[test]
+    fn a_part_of_what_has_been_performed_gives_up_no_snapshot_that_is_newer() {
+        let (mut replica, mut out) = (behind(), Outbox::new(NodeId(1)));
+        replica.chunk(NodeId(2), part(2, 1, 0), &mut out);
+        replica.chunk(NodeId(3), part(1, 2, 0), &mut out);
+        assert!(replica.catchup.download.is_some());
+        replica.decision(Slot(1), Some(Decree::noop()), &mut out);
+        replica.chunk(NodeId(3), part(1, 2, 0), &mut out);
+        assert_eq!(replica.catchup.download, None, "the other is no newer now, either");
+    }
 }
