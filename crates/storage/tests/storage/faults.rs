@@ -71,6 +71,24 @@ fn a_write_that_failed_ends_the_store() {
     assert!(replayed.torn.is_some_and(|torn| torn.bytes > 0 && torn.offset > 8192));
 }
 
+/// Some file systems never overwrite: a write may need space where something was written before.
+#[test]
+fn a_write_for_which_there_is_no_space_is_repeated_and_loses_nothing() {
+    let (disk, mut store, mut records) = begun();
+    while store.prepare().unwrap() {}
+    disk.plan(nth(Operation::Write, 1, Failure::Full));
+    records.push(accepted(1, 3, 600));
+    store.append(&records[3..]);
+    assert!(matches!(store.sync(), Err(WriteError::Full)));
+    assert!(store.is_low());
+    assert_eq!(store.durable(), 3);
+    store.sync().unwrap();
+    while store.prepare().unwrap() {}
+    assert!(!store.is_low());
+    let (_, _, found) = model::recover(&disk.image(Unsynced::Lost)).unwrap();
+    assert_eq!(found, records);
+}
+
 #[test]
 fn what_cannot_be_read_is_not_taken_for_nothing() {
     let (disk, _, records) = begun();
