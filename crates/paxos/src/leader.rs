@@ -497,3 +497,49 @@ fn tell(replica: NodeId, pvalue: &PValue, accepts: bool, out: &mut Outbox) {
     let decree = (!accepts).then(|| decree.clone());
     out.send(replica, Message::Decision { slot: *slot, ballot: *ballot, decree });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{effect::Effect, reconfig::Members};
+
+    /// The slots that acceptors are asked for.
+    fn asked(out: &mut Outbox) -> Vec<u64> {
+        let asks = |effect| {
+            let Effect::Send(_, Message::P2a(pvalue)) = effect else { return None };
+            Some(pvalue.slot.0)
+        };
+        out.drain().filter_map(asks).collect()
+    }
+
+    #[test]
+    fn not_all_commanders_ask_again_at_once() {
+        const SLOTS: u64 = RESEND_MAX as u64 + 36;
+        let (me, acceptor) = ([NodeId(1)], NodeId(2));
+        let schedule = Schedule::new(Members::new(me, me, [acceptor]).unwrap(), 2 * SLOTS);
+        let (mut leader, mut out) =
+            (Leader::new(NodeId(1), 1, Ballot::BOTTOM, schedule), Outbox::new(NodeId(1)));
+        leader.campaign(&mut out);
+        let (asked_for, first) = (leader.ballot_num(), Slot::FIRST);
+        let p1b = P1b {
+            asked: asked_for,
+            held: asked_for,
+            first,
+            rest: None,
+            gc_slot: first,
+            accepted: Vec::new(),
+        };
+        assert_eq!(leader.p1b(acceptor, p1b, &mut out), Some(Event::Adopted));
+        for slot in (1..=SLOTS).map(Slot) {
+            let propose = Propose { slot, decree: Decree::noop(), epoch: 0, replica: None };
+            leader.propose(NodeId(1), propose, None, &mut out);
+        }
+        assert_eq!(asked(&mut out), (1..=SLOTS).collect::<Vec<_>>());
+        leader.resend(&mut out);
+        assert_eq!(asked(&mut out), [], "they have not been asked for a whole round");
+        leader.resend(&mut out);
+        assert_eq!(asked(&mut out), (1..=SLOTS - 36).collect::<Vec<_>>());
+        leader.resend(&mut out);
+        assert_eq!(asked(&mut out), (SLOTS - 35..=SLOTS).collect::<Vec<_>>());
+    }
+}

@@ -2,7 +2,10 @@
 
 use std::io;
 
-use synod_storage::{Disk as _, File as _, SimDisk};
+use synod_storage::{
+    Disk as _, File as _, SimDisk,
+    sim::{Failure, Fault, Operation, SECTOR, Trigger, Unsynced},
+};
 
 #[test]
 fn space_is_what_was_written_or_set_aside_whichever_is_more() {
@@ -39,4 +42,23 @@ fn a_full_disk_takes_in_what_fits_and_says_that_there_was_more() {
     disk.set_space(None);
     file.allocate(601).unwrap();
     assert_eq!(disk.used(), 1001);
+}
+
+#[test]
+fn a_sync_that_fails_makes_any_part_durable_and_a_later_one_no_more() {
+    let mut seen = [0; 4];
+    for seed in 0..64 {
+        let disk = SimDisk::new();
+        let file = disk.create("a").unwrap();
+        disk.sync_dir().unwrap();
+        file.write_at(&[1; 2 * SECTOR], 0).unwrap();
+        disk.plan(Fault::new(Trigger::nth(Operation::Sync, 1), Failure::Io { seed }));
+        file.sync().unwrap_err();
+        file.sync().unwrap();
+        assert_eq!(disk.files()["a"], [1; 2 * SECTOR], "whoever reads now sees all of it");
+        let left = &disk.image(Unsynced::Kept).files()["a"];
+        let there = |sector: usize| usize::from(left.get(sector * SECTOR) == Some(&1));
+        seen[2 * there(0) + there(1)] += 1;
+    }
+    assert!(seen.iter().all(|times| *times > 4), "neither, one, the other, both: {seen:?}");
 }
