@@ -58,6 +58,22 @@ fn after_a_sync_that_failed_there_is_no_other() {
 }
 
 #[test]
+fn what_a_failed_sync_left_of_the_first_batch_is_made_durable_as_a_whole() {
+    for seed in 0..20 {
+        let disk = SimDisk::new();
+        let (mut store, _, _) = model::recover(&disk).unwrap();
+        let records = [Record::Started(1), accepted(1, 1, 600), accepted(1, 2, 600)];
+        store.append(&records);
+        disk.plan(nth(Operation::Sync, 1, eio(seed)));
+        store.sync().unwrap_err();
+        disk.kill();
+        assert_eq!(model::recover(&disk).unwrap().2, records);
+        disk.power_cut(Unsynced::Lost);
+        assert_eq!(model::recover(&disk).unwrap().2, records);
+    }
+}
+
+#[test]
 fn a_write_that_failed_ends_the_store() {
     let (disk, mut store, records) = begun();
     while store.prepare().unwrap() {}
