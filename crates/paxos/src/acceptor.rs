@@ -242,3 +242,41 @@ impl Acceptor {
         Some(Record::Accepted(pvalue))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+    use crate::types::NodeId;
+
+    fn ballot(round: u64) -> Ballot {
+        Ballot { round, leader: NodeId(1), incarnation: 1 }
+    }
+
+    /// What an acceptor says of slot 3 after a restart from these records.
+    fn says(records: impl IntoIterator<Item = Record>) -> Option<Vec<Ballot>> {
+        let mut acceptor = Acceptor::default();
+        records.into_iter().for_each(|record| acceptor.replay(record));
+        let report = acceptor.p1a(ballot(9), Slot(3))?.answer.accepted;
+        Some(report.into_iter().map(|pvalue| pvalue.ballot).collect())
+    }
+
+    #[test]
+    fn a_vote_that_is_lost_counts_against_earlier_ones_and_not_against_later_ones() {
+        let (slot, decree) = (Slot(3), Decree::noop());
+        let accepted =
+            |n| Record::Accepted(PValue { ballot: ballot(n), slot, decree: decree.clone() });
+        let lost = |n| Record::Lost { ballot: ballot(n), slot };
+        assert_eq!(says([accepted(1), lost(2)]), None, "what is left is not what it accepted last");
+        assert_eq!(says([lost(1), accepted(2)]), Some(vec![ballot(2)]));
+        assert_eq!(says([accepted(2), lost(1)]), Some(vec![ballot(2)]));
+        assert_eq!(
+            says([accepted(2), lost(2)]),
+            Some(vec![ballot(2)]),
+            "a second copy of it is there"
+        );
+        assert_eq!(says([lost(1), lost(2), accepted(2)]), Some(vec![ballot(2)]));
+        assert_eq!(says([Record::Collected(Slot(4)), lost(1)]), Some(vec![]));
+    }
+}

@@ -339,11 +339,13 @@ impl<S: StateMachine> Replica<S> {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec;
+
     use super::*;
     use crate::{
         effect::Effect,
         reconfig::{Members, Schedule},
-        types::Payload,
+        types::{ClientId, Command, Op, Payload},
     };
 
     #[derive(Clone, PartialEq, Eq, Debug)]
@@ -398,5 +400,43 @@ mod tests {
         out.drain().for_each(drop);
         replica.chunk(NodeId(3), part(32, 2, 3), &mut out);
         assert_eq!(out.drain().collect::<Vec<_>>(), [fetch(3, 32, 0)]);
+    }
+
+    #[test]
+    fn what_is_taught_at_one_time_is_limited() {
+        let (mut replica, mut out) = (behind(), Outbox::new(NodeId(1)));
+        let client = ClientId { born: Slot::FIRST, number: 1 };
+        let third = DECREES_BYTES_MAX / 3 + 1;
+        for (cid, len) in (1..).zip([third, third, third, 3 * third, third, 0, 0]) {
+            let op = Op::Apply(Payload::from(vec![0; len]));
+            let decree = Decree::from(Vec::from([Command { client, cid, acked: cid, op }]));
+            replica.decision(Slot(cid), Some(decree), &mut out);
+        }
+        out.drain().for_each(drop);
+        let mut taught = |from| {
+            replica.teach(NodeId(2), Slot(from), &mut out);
+            match out.drain().next() {
+                Some(Effect::Send(NodeId(2), Message::Decisions { first, decrees })) => {
+                    assert_eq!(first, Slot(from));
+                    decrees.len()
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(taught(1), 2);
+        assert_eq!(taught(3), 1);
+        assert_eq!(taught(4), 1, "one decree is always sent");
+        assert_eq!(taught(5), 3);
+    }
+
+    #[test]
+    fn a_part_of_what_has_been_performed_gives_up_no_snapshot_that_is_newer() {
+        let (mut replica, mut out) = (behind(), Outbox::new(NodeId(1)));
+        replica.chunk(NodeId(2), part(2, 1, 0), &mut out);
+        replica.chunk(NodeId(3), part(1, 2, 0), &mut out);
+        assert!(replica.catchup.download.is_some());
+        replica.decision(Slot(1), Some(Decree::noop()), &mut out);
+        replica.chunk(NodeId(3), part(1, 2, 0), &mut out);
+        assert_eq!(replica.catchup.download, None, "the other is no newer now, either");
     }
 }

@@ -100,6 +100,7 @@ mod tests {
         assert!(client.response(2));
         assert!(!client.response(2));
         assert!(!client.response(3));
+        assert_eq!((client.in_flight(), client.window()), (1, 2), "the first holds the window up");
         assert_eq!(client.retry().map(|c| c.cid).collect::<Vec<_>>(), [1]);
         assert!(client.response(1));
         assert!(!client.response(1));

@@ -497,3 +497,75 @@ fn tell(replica: NodeId, pvalue: &PValue, accepts: bool, out: &mut Outbox) {
     let decree = (!accepts).then(|| decree.clone());
     out.send(replica, Message::Decision { slot: *slot, ballot: *ballot, decree });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        effect::Effect,
+        reconfig::{Members, Reconfiguration},
+    };
+
+    const ME: NodeId = NodeId(1);
+    const ACCEPTOR: NodeId = NodeId(2);
+
+    fn members(acceptor: NodeId) -> Members {
+        Members::new([ME], [ME], [acceptor]).unwrap()
+    }
+
+    /// A leader that has asked to be adopted.
+    fn campaigning(schedule: Schedule) -> (Leader, Outbox) {
+        let mut out = Outbox::new(ME);
+        let mut leader = Leader::new(ME, 1, Ballot::BOTTOM, schedule);
+        leader.campaign(&mut out);
+        (leader, out)
+    }
+
+    /// The acceptor adopts its ballot, and has accepted this.
+    fn adopted(leader: &mut Leader, accepted: Vec<PValue>, out: &mut Outbox) {
+        let (asked, first) = (leader.ballot_num(), Slot::FIRST);
+        let p1b = P1b { asked, held: asked, first, rest: None, gc_slot: first, accepted };
+        assert_eq!(leader.p1b(ACCEPTOR, p1b, out), Some(Event::Adopted));
+    }
+
+    /// The slots that acceptors are asked for.
+    fn asked(out: &mut Outbox) -> Vec<u64> {
+        let asks = |effect| {
+            let Effect::Send(_, Message::P2a(pvalue)) = effect else { return None };
+            Some(pvalue.slot.0)
+        };
+        out.drain().filter_map(asks).collect()
+    }
+
+    #[test]
+    fn a_report_counts_for_the_slots_that_its_configuration_governs() {
+        let mut schedule = Schedule::new(members(ACCEPTOR), 4);
+        let to = Reconfiguration { replaces: 0, members: members(NodeId(3)) };
+        assert_eq!(schedule.reconfigure(Slot(1), &to), Some(Slot(5)));
+        let (mut leader, mut out) = campaigning(schedule);
+        let ballot = Ballot { round: 1, leader: ME, incarnation: 0 };
+        let accepted =
+            [2, 5].map(|slot| PValue { ballot, slot: Slot(slot), decree: Decree::noop() });
+        adopted(&mut leader, accepted.into(), &mut out);
+        assert_eq!(asked(&mut out), [1, 2], "a hole, and what was accepted");
+    }
+
+    #[test]
+    fn not_all_commanders_ask_again_at_once() {
+        const MORE: u64 = 36;
+        const SLOTS: u64 = RESEND_MAX as u64 + MORE;
+        let (mut leader, mut out) = campaigning(Schedule::new(members(ACCEPTOR), 2 * SLOTS));
+        adopted(&mut leader, Vec::new(), &mut out);
+        for slot in (1..=SLOTS).map(Slot) {
+            let propose = Propose { slot, decree: Decree::noop(), epoch: 0, replica: None };
+            leader.propose(ME, propose, None, &mut out);
+        }
+        assert_eq!(asked(&mut out), (1..=SLOTS).collect::<Vec<_>>());
+        leader.resend(&mut out);
+        assert_eq!(asked(&mut out), [], "they have not been asked for a whole round");
+        leader.resend(&mut out);
+        assert_eq!(asked(&mut out), (1..=SLOTS - MORE).collect::<Vec<_>>());
+        leader.resend(&mut out);
+        assert_eq!(asked(&mut out), (SLOTS - MORE + 1..=SLOTS).collect::<Vec<_>>());
+    }
+}

@@ -251,3 +251,23 @@ impl Leader {
         (self.active() && self.may_lead()).then_some(ReadPoint { highest, epoch })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reconfig::{Members, Schedule};
+
+    #[test]
+    fn questions_are_forgotten_when_nothing_can_come_of_them() {
+        let all = [NodeId(1), NodeId(2), NodeId(3)];
+        let schedule = Schedule::new(Members::new(all, all, all).unwrap(), 1);
+        let lease = Lease { length: Time::from_nanos(100), drift_ppm: 0 };
+        let mut held = Held::new(Some(lease));
+        let ballot = Ballot { round: 1, leader: NodeId(1), incarnation: 1 };
+        let config = schedule.latest();
+        for (round, now) in (1..).zip([5, 60, 104, 105, 204]) {
+            assert_eq!(held.ask(now, (ballot, round), config), Some(100));
+        }
+        assert_eq!(held.asked, [(4, 105), (5, 204)]);
+    }
+}

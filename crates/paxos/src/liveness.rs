@@ -368,3 +368,30 @@ fn note(heard: &mut Vec<(NodeId, Nanos)>, from: NodeId, now: Nanos) {
         None => heard.push((from, now)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reconfig::{Members, Schedule};
+
+    #[test]
+    fn a_leader_is_there_if_its_own_acceptor_or_else_it_itself_was_heard_lately() {
+        let ids = |ids: &[u32]| ids.iter().map(|&id| NodeId(id)).collect::<Vec<_>>();
+        let members = Members::new(ids(&[1, 2]), ids(&[1, 2, 3, 4]), ids(&[1, 2, 5])).unwrap();
+        let schedule = Schedule::new(members, 1);
+        let config = schedule.latest();
+        let mut liveness = Liveness::new(Timing::default(), 1);
+        liveness.pong(NodeId(2), false);
+        liveness.neighbour(NodeId(1));
+        liveness.neighbour(NodeId(3));
+        let there = |liveness: &Liveness| -> Vec<bool> {
+            (1..=4).map(|leader| liveness.is_there(NodeId(leader), config)).collect()
+        };
+        assert_eq!(there(&liveness), [false, true, true, false]);
+        liveness.pass(Timing::default().patience_min);
+        assert_eq!(there(&liveness), [false, true, true, false]);
+        liveness.pong(NodeId(1), true);
+        liveness.pass(Timing::default().patience_min + Time::from_nanos(1));
+        assert_eq!(there(&liveness), [true, false, false, false]);
+    }
+}

@@ -406,3 +406,50 @@ fn concerns(message: &Message) -> u8 {
         Message::Lease(_) => REPLICA | LEADER | ACCEPTOR, // Looked at once more there.
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+    use crate::{
+        effect::Effect,
+        reconfig::{Members, Reconfiguration},
+        types::Payload,
+    };
+
+    struct Nothing;
+
+    impl StateMachine for Nothing {
+        fn apply(&mut self, _: &[u8]) -> Payload {
+            Payload::EMPTY
+        }
+    }
+
+    #[test]
+    fn who_is_replaced_and_does_not_know_is_told() {
+        let members = |ids: &[u32]| {
+            let ids: Vec<NodeId> = ids.iter().map(|&id| NodeId(id)).collect();
+            Members::new(ids.clone(), ids.clone(), ids).unwrap()
+        };
+        let mut schedule = Schedule::new(members(&[1, 2, 3]), 1);
+        let to = Reconfiguration { replaces: 0, members: members(&[1, 2, 4]) };
+        assert_eq!(schedule.reconfigure(Slot(1), &to), Some(Slot(2)));
+        assert_eq!(schedule.forget(Slot(2)).count(), 1);
+        let mut out = Outbox::new(NodeId(1));
+        let setup = Setup::new(NodeId(1), schedule);
+        let mut node = Node::format(setup, Nothing, &mut out);
+        let mut answered = |from: u32, epoch: u64| {
+            out.drain().for_each(drop);
+            let progress = Progress { slot_out: Slot(1), durable: Slot(1), epoch };
+            node.step(Time::ZERO, NodeId(from), Message::SlotOut(progress), &mut out);
+            out.drain().any(|effect| {
+                let Effect::Send(to, Message::SlotOut(progress)) = effect else { return false };
+                (to, progress.epoch) == (NodeId(from), 1)
+            })
+        };
+        assert!(answered(3, 0));
+        assert!(!answered(3, 1), "it knows");
+        assert!(!answered(2, 0), "it will find out by performing");
+    }
+}

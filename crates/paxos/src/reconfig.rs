@@ -420,4 +420,17 @@ mod tests {
         assert_eq!(schedule.forget(Slot(100)).map(|c| c.epoch).collect::<Vec<_>>(), [1]);
         assert_eq!(schedule.latest().epoch, 2);
     }
+
+    #[test]
+    fn the_second_of_two_reconfigurations_in_one_slot_governs_at_once() {
+        let mut schedule = Schedule::new(members(&[1, 2, 3]), 5);
+        let mut other = schedule.clone();
+        assert_eq!(schedule.reconfigure(Slot(7), &replace(0, &[4])), Some(Slot(12)));
+        other.extend(&schedule);
+        assert_eq!(schedule.reconfigure(Slot(7), &replace(1, &[5])), Some(Slot(12)));
+        assert_eq!((schedule.at(Slot(11)).epoch, schedule.at(Slot(12)).epoch), (0, 2));
+        assert_eq!(schedule.ranges(Slot::FIRST).count(), 2);
+        other.extend(&schedule);
+        assert_eq!(other, schedule);
+    }
 }

@@ -232,4 +232,19 @@ mod tests {
         ring.retain(|_| false);
         assert_eq!(ring.end(), Slot(1));
     }
+
+    #[test]
+    fn rings_are_equal_if_they_hold_the_same_from_the_same_base_on() {
+        let ring = |base: u64, slots: &[u64]| {
+            let mut ring = Ring::new(Slot(base));
+            slots.iter().for_each(|slot| ring.insert(Slot(*slot), *slot));
+            ring
+        };
+        let mut grown = ring(1, &[200, 3]);
+        grown.remove(Slot(200));
+        assert_eq!(grown, ring(1, &[3]), "however much room there is");
+        assert_ne!(grown, ring(2, &[3]));
+        assert_ne!(grown, ring(1, &[4]));
+        assert_ne!(grown, ring(1, &[3, 4]));
+    }
 }

@@ -347,4 +347,16 @@ mod tests {
         assert!(admitted.admit(c, 3, 3));
         assert!(!admitted.admit(c, 3 + IN_FLIGHT_MAX, 3));
     }
+
+    #[test]
+    fn sessions_are_equal_whichever_was_looked_up_last() {
+        let (mut one, mut other) = (Sessions::new(8), Sessions::new(8));
+        for number in [1, 2] {
+            assert!(perform(&mut one, client(1, number), 1, 9));
+            assert!(perform(&mut other, client(1, 3 - number), 1, 9));
+        }
+        assert_eq!(one, other);
+        assert!(perform(&mut one, client(1, 1), 2, 9));
+        assert_ne!(one, other);
+    }
 }

@@ -309,6 +309,7 @@ mod tests {
     use alloc::vec;
 
     use super::*;
+    use crate::{reconfig::Members, wire};
 
     #[test]
     fn ballots_are_ordered_by_round_then_leader_then_incarnation() {
@@ -335,5 +336,25 @@ mod tests {
         assert_eq!(size_of::<Op>(), 24);
         assert!(size_of::<Command>() <= 56);
         assert_eq!(size_of::<PValue>(), 40);
+    }
+
+    #[test]
+    fn a_command_weighs_what_it_takes_on_the_wire() {
+        let weighs = |op: Op| {
+            let client = ClientId { born: Slot(1), number: 1 };
+            let command = Command { client, cid: 1, acked: 1, op };
+            let mut bytes = Vec::new();
+            wire::encode_command(&command, &mut bytes);
+            let (weight, len) = (command.weight(), bytes.len());
+            assert!((len..len + 32).contains(&weight), "{weight}, and {len} bytes");
+        };
+        for len in [0, 100] {
+            weighs(Op::Apply(Payload::from(vec![7; len])));
+        }
+        for nodes in [3, 60] {
+            let ids = |from| (from..from + nodes).map(NodeId).collect::<Vec<_>>();
+            let members = Members::new(ids(1), ids(2), ids(3)).expect("three roles");
+            weighs(Op::Reconfigure(Box::new(Reconfiguration { replaces: 0, members })));
+        }
     }
 }

@@ -58,6 +58,22 @@ fn after_a_sync_that_failed_there_is_no_other() {
 }
 
 #[test]
+fn what_a_failed_sync_left_of_the_first_batch_is_made_durable_as_a_whole() {
+    for seed in 0..20 {
+        let disk = SimDisk::new();
+        let (mut store, _, _) = model::recover(&disk).unwrap();
+        let records = [Record::Started(1), accepted(1, 1, 600), accepted(1, 2, 600)];
+        store.append(&records);
+        disk.plan(nth(Operation::Sync, 1, eio(seed)));
+        store.sync().unwrap_err();
+        disk.kill();
+        assert_eq!(model::recover(&disk).unwrap().2, records);
+        disk.power_cut(Unsynced::Lost);
+        assert_eq!(model::recover(&disk).unwrap().2, records);
+    }
+}
+
+#[test]
 fn a_write_that_failed_ends_the_store() {
     let (disk, mut store, records) = begun();
     while store.prepare().unwrap() {}
@@ -69,6 +85,24 @@ fn a_write_that_failed_ends_the_store() {
     let (_, replayed, found) = model::recover(&disk.fork()).unwrap();
     assert_eq!(found, records);
     assert!(replayed.torn.is_some_and(|torn| torn.bytes > 0 && torn.offset > 8192));
+}
+
+/// Some file systems never overwrite: a write may need space where something was written before.
+#[test]
+fn a_write_for_which_there_is_no_space_is_repeated_and_loses_nothing() {
+    let (disk, mut store, mut records) = begun();
+    while store.prepare().unwrap() {}
+    disk.plan(nth(Operation::Write, 1, Failure::Full));
+    records.push(accepted(1, 3, 600));
+    store.append(&records[3..]);
+    assert!(matches!(store.sync(), Err(WriteError::Full)));
+    assert!(store.is_low());
+    assert_eq!(store.durable(), 3);
+    store.sync().unwrap();
+    while store.prepare().unwrap() {}
+    assert!(!store.is_low());
+    let (_, _, found) = model::recover(&disk.image(Unsynced::Lost)).unwrap();
+    assert_eq!(found, records);
 }
 
 #[test]

@@ -13,4 +13,5 @@ mod mistakes;
 mod model;
 mod real;
 mod rot;
+mod simulated;
 mod snapshots;

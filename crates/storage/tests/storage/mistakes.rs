@@ -128,6 +128,14 @@ fn a_node_that_has_lost_its_identity_does_not_begin_anew() {
         disk.lose(name);
     });
     assert!(matches!(error(&disk), OpenError::Amnesia { .. }));
+    // A segment without a record may be all that there ever was, but only the first.
+    let disk = SimDisk::new();
+    drop(model::open(&disk).unwrap());
+    disk.lose("IDENTITY");
+    assert!(model::open(&disk.fork()).unwrap().is_new());
+    disk.write(&segment(2), disk.read(&segment(1)).unwrap());
+    disk.lose(&segment(1));
+    assert!(matches!(error(&disk), OpenError::Amnesia { .. }));
 }
 
 #[test]

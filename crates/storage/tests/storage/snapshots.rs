@@ -43,6 +43,19 @@ fn a_snapshot_of_any_length_is_read_as_it_was_written() {
 }
 
 #[test]
+fn a_long_snapshot_is_synced_while_it_is_written() {
+    let syncs = |len| {
+        let disk = SimDisk::new();
+        let all = snapshots(&disk);
+        let before = disk.calls_of(Operation::Sync);
+        make(&all, 9, len);
+        disk.calls_of(Operation::Sync) - before
+    };
+    let (short, long) = (syncs(1 << 19), syncs((1 << 19) + (5 << 20)));
+    assert_eq!(long - short, 5, "one for each MiB");
+}
+
+#[test]
 fn the_newest_snapshot_replaces_the_older_ones() {
     let disk = SimDisk::new();
     let all = snapshots(&disk);
