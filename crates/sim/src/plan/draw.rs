@@ -36,6 +36,12 @@ fn one_in(rng: &mut Rng, n: u32) -> bool {
     rng.u32(0..n) == 0
 }
 
+/// A count from 1 up to `max`, small ones more often.
+fn count(rng: &mut Rng, max: u32) -> u32 {
+    let bound = rng.u32(1..=max);
+    rng.u32(1..=bound)
+}
+
 /// A number from 1 up to `max`, small ones more often.
 fn few(rng: &mut Rng, max: u64) -> u64 {
     let bound = rng.u64(1..=max);
@@ -75,7 +81,7 @@ fn quicken(plan: &mut Plan, rng: &mut Rng) {
     (network.latency, network.late) = ((20, few(rng, 400)), 0);
     (network.lost, network.doubled) = (0, 0);
     (workload.clients, workload.think) = (4, few(rng, 8 * MS));
-    workload.requests = 100 + few(rng, 300) as u32;
+    workload.requests = 100 + count(rng, 300);
     (workload.reads, workload.leased, workload.retried) = (600, 900, 0);
     let crashes = rng.bool();
     faults.clear();
@@ -145,7 +151,7 @@ fn network(rng: &mut Rng) -> Network {
 fn workload(rng: &mut Rng, cluster: &Cluster) -> Load {
     Load {
         clients: rng.u32(1..=4),
-        requests: 5 + few(rng, 200) as u32,
+        requests: 5 + count(rng, 200),
         in_flight: rng.u32(1..=6),
         think: few(rng, 30 * MS),
         reads: if one_in(rng, 4) { 0 } else { rng.u32(50..=500) },
