@@ -463,9 +463,11 @@ impl<M: Machine> Engine<M> {
         }
     }
 
-    /// Whether this node keeps the state, in some configuration that it knows.
+    /// Whether this node keeps the state, in some configuration that is not over for it. Once it
+    /// knows that it was removed, nobody tells it what is decided: clients must go elsewhere.
     fn replicates(&self) -> bool {
-        self.node.replica().schedule().replicates(self.node.id())
+        let replica = self.node.replica();
+        replica.schedule().replicates_from(replica.slot_out(), self.node.id())
     }
 }
 

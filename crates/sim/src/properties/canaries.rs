@@ -1,7 +1,7 @@
 //! Each property is shown something that must not happen, and has to object: a property that never
 //! objects proves nothing.
 
-use synod::Machine;
+use synod::{Level, Machine};
 use synod_paxos::{
     Ballot, ClientId, Command, Config, Decree, Members, Message, NodeId, Op, PValue, Payload,
     Quorums, Record, Slot,
@@ -10,7 +10,7 @@ use synod_paxos::{
 
 use super::Properties;
 use crate::{
-    event::{Event, Known, Outcome, Position},
+    event::{Event, Known, Line, Outcome, Position},
     ghost::Ghost,
     workload::{Tallies, Tally, Workload},
 };
@@ -104,7 +104,8 @@ impl Story {
 
     fn sends(&mut self, from: u32, message: Message) -> Objection {
         let (from, slot_out) = (NodeId(from), Slot::FIRST);
-        self.happens(&Event::Sent { from, incarnation: 1, message: &message, slot_out })
+        let sent = Event::Sent { from, incarnation: 1, message: &message, slot_out, bytes: 0 };
+        self.happens(&sent)
     }
 
     /// Acceptors 2 and 3 report to the leader of a ballot.
@@ -134,6 +135,28 @@ impl Story {
         let (node, client, slot_out) = (NodeId(1), CLIENT, Slot(2));
         self.happens(&Event::Answers { node, client, cid, outcome, slot_out })
     }
+}
+
+/// A client's connection.
+const OVER: Line = Line { client: 1, conn: 1 };
+
+fn answered(cid: u64) -> Event<'static> {
+    Event::Answered { client: CLIENT, cid, over: OVER, token: Some(cid) }
+}
+
+fn begins(level: Level) -> Event<'static> {
+    Event::ReadBegins { over: OVER, id: 1, level }
+}
+
+/// Replica 3 serves that read.
+fn read(applied: Option<u64>, slot_out: Slot) -> Event<'static> {
+    Event::ReadAnswered { node: NodeId(3), over: OVER, id: 1, applied, slot_out }
+}
+
+/// Node 3 begins its second life, where nothing has been performed.
+fn started(saved: Slot, config: &Config) -> Event<'_> {
+    let latest = Known { first: Slot::FIRST, config };
+    Event::Started { node: NodeId(3), incarnation: 2, saved, at: START, latest }
 }
 
 const START: Position = Position { slot_out: Slot::FIRST, digest: 0 };
@@ -237,7 +260,8 @@ fn g3_g5_and_g8_object_to_another_state_and_to_falling_back() {
     assert_eq!(story.performs(2, Position { digest: at.digest ^ 1, ..at }), Err("G8"));
     assert_eq!(story.performs(3, Position { slot_out: Slot(3), ..at }), Err("G3"));
     let saved = Slot(2);
-    let lost = Event::Started { node: NodeId(3), incarnation: 2, saved, at: START };
+    let config = Config { epoch: 0, members: members() };
+    let lost = started(saved, &config);
     assert_eq!(story.happens(&lost), Err("G5"));
 }
 
@@ -249,7 +273,6 @@ fn g4_objects_to_a_command_that_nobody_sent() {
 
 #[test]
 fn g7_objects_to_an_acknowledgement_of_what_is_not_chosen() {
-    let answered = |cid| Event::Answered { client: CLIENT, cid };
     assert_eq!(Story::begun().happens(&answered(1)), Ok(()));
     assert_eq!(Story::begun().happens(&answered(2)), Err("G7"));
 }
@@ -257,25 +280,22 @@ fn g7_objects_to_an_acknowledgement_of_what_is_not_chosen() {
 #[test]
 fn c1_objects_to_reads_and_commands_of_the_past() {
     let mut story = Story::begun();
-    assert_eq!(story.happens(&Event::Answered { client: CLIENT, cid: 1 }), Ok(()));
-    assert_eq!(story.happens(&Event::ReadBegins { port: 1, id: 1 }), Ok(()));
-    let mut read = |applied, slot_out| {
-        let node = NodeId(3);
-        story.happens(&Event::ReadAnswered { node, port: 1, id: 1, applied, slot_out })
+    assert_eq!(story.happens(&answered(1)), Ok(()));
+    assert_eq!(story.happens(&begins(Level::Linearizable)), Ok(()));
+    let mut reads = |applied, slot_out| {
+        story.happens(&read(applied, slot_out))
     };
-    assert_eq!(read(Some(1), Slot(2)), Ok(()));
-    assert_eq!(read(None, Slot(1)), Err("C1"));
-    assert_eq!(read(Some(0), Slot(2)), Err("C1"));
+    assert_eq!(reads(Some(1), Slot(2)), Ok(()));
+    assert_eq!(reads(None, Slot(1)), Err("C1"));
+    assert_eq!(reads(Some(0), Slot(2)), Err("C1"));
 }
 
 #[test]
 fn c1_objects_to_a_read_before_another_read() {
     let mut story = Story::begun();
-    assert_eq!(story.happens(&Event::ReadSeen { applied: 1 }), Ok(()));
-    assert_eq!(story.happens(&Event::ReadBegins { port: 1, id: 1 }), Ok(()));
-    let (node, applied, slot_out) = (NodeId(3), Some(0), Slot(2));
-    let early = Event::ReadAnswered { node, port: 1, id: 1, applied, slot_out };
-    assert_eq!(story.happens(&early), Err("C1"));
+    assert_eq!(story.happens(&Event::ReadSeen { over: OVER, applied: 1 }), Ok(()));
+    assert_eq!(story.happens(&begins(Level::Linearizable)), Ok(()));
+    assert_eq!(story.happens(&read(Some(0), Slot(2))), Err("C1"));
 }
 
 #[test]
@@ -312,7 +332,7 @@ fn l3_objects_to_the_ballots_of_others_and_of_other_lives() {
     assert_eq!(story.sends(2, foreign), Err("L3"));
     let old = Message::P2a(pvalue(ballot(1, 1), 2, 2));
     let (from, slot_out) = (NodeId(1), Slot(2));
-    let late = Event::Sent { from, incarnation: 2, message: &old, slot_out };
+    let late = Event::Sent { from, incarnation: 2, message: &old, slot_out, bytes: 0 };
     assert_eq!(story.happens(&late), Err("L3"));
 }
 
@@ -345,7 +365,8 @@ fn m2_objects_to_quorums_that_miss_one_another() {
 #[test]
 fn m4_objects_to_a_life_that_is_lived_twice() {
     let mut story = Story::begun();
-    let started = Event::Started { node: NodeId(3), incarnation: 2, saved: Slot::FIRST, at: START };
+    let config = Config { epoch: 0, members: members() };
+    let started = started(Slot::FIRST, &config);
     assert_eq!(story.happens(&started), Ok(()));
     assert_eq!(story.happens(&started), Err("M4"));
 }

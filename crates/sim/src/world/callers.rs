@@ -46,7 +46,7 @@ impl<M: Machine> World<'_, M> {
         self.send(number, &mut sent)?;
         self.sent = sent;
         let settled = self.callers[number].settled();
-        self.settled(number, settled, None)?;
+        self.settled(number, settled, None, None)?;
         self.come_back(number);
         self.ask(number)?;
         let think = micros(self.plan.workload.think.max(100));
@@ -114,10 +114,16 @@ impl<M: Machine> World<'_, M> {
             caller.left -= 1;
             let rng = &mut self.streams.client;
             if rng.u32(0..1000) < load.reads {
-                let leased = rng.u32(0..1000) < load.leased;
+                let drawn = rng.u32(0..1000);
                 let mut query = Vec::new();
                 M::encode_query(&self.workload.query(rng), &mut query);
-                let level = if leased { Level::Lease } else { Level::Linearizable };
+                let level = if drawn < load.leased {
+                    Level::Lease
+                } else if drawn >= 1000 - load.local.min(1000) {
+                    Level::Local
+                } else {
+                    Level::Linearizable
+                };
                 caller.read(clock, level, query, &mut sent);
             } else {
                 let op = machine_op::<M>(&self.workload.command(rng));
@@ -143,12 +149,17 @@ impl<M: Machine> World<'_, M> {
                         again = true;
                     }
                 }
-                New::Read { id, leased } => {
-                    if leased {
-                        self.marks.add("lease read");
+                New::Read { id, level } => {
+                    let over = self.callers[number].line(None);
+                    self.judge(&Event::ReadBegins { over, id, level })?;
+                    match level {
+                        Level::Local => self.marks.add("local read"),
+                        Level::Lease => self.marks.add("lease read"),
+                        Level::Linearizable => {}
                     }
-                    self.judge(&Event::ReadBegins { port: number as u64, id })?;
-                    self.history.read(number, self.events, id);
+                    if level != Level::Local {
+                        self.history.read(number, self.events, id);
+                    }
                 }
                 New::Again => self.marks.add("command asked for again"),
             }
@@ -192,7 +203,7 @@ impl<M: Machine> World<'_, M> {
                 }
                 Ok(())
             }
-            Said::Bytes(bytes) => {
+            Said::Bytes { by, bytes } => {
                 if !caller.is_on(conn) {
                     return Ok(());
                 }
@@ -217,7 +228,7 @@ impl<M: Machine> World<'_, M> {
                     | Tell::Leader { .. }
                     | Tell::Members { .. } => None,
                 };
-                self.settled(number, settled, answer)?;
+                self.settled(number, settled, answer, Some(by))?;
                 if self.plan.workload.think < 1000 { self.ask(number) } else { Ok(()) }
             }
         }
@@ -239,14 +250,18 @@ impl<M: Machine> World<'_, M> {
         number: usize,
         settled: Vec<(Waiter, Outcome)>,
         applied: Option<u64>,
+        by: Option<NodeId>,
     ) -> Judged {
         let clock = self.clock();
+        let over = self.callers[number].line(by);
         for (waiter, outcome) in settled {
+            let answered = matches!(outcome, Outcome::Done(_) | Outcome::Answer(_));
+            self.answered += u64::from(answered && !self.calm);
             let cid = match waiter {
                 Waiter::Command(cid) => cid,
                 Waiter::Read => {
                     if let (Outcome::Answer(_), Some(applied)) = (&outcome, applied) {
-                        self.judge(&Event::ReadSeen { applied })?;
+                        self.judge(&Event::ReadSeen { over, applied })?;
                     }
                     continue;
                 }
@@ -255,7 +270,8 @@ impl<M: Machine> World<'_, M> {
             match outcome {
                 Outcome::Done(reply) => {
                     if let Some(client) = client {
-                        self.judge(&Event::Answered { client, cid })?;
+                        let token = self.token(number, &reply);
+                        self.judge(&Event::Answered { client, cid, over, token })?;
                         self.history.done(client, cid, self.events, &reply);
                     }
                     if number >= self.callers.len() - OPERATORS {
@@ -278,6 +294,12 @@ impl<M: Machine> World<'_, M> {
             }
         }
         Ok(())
+    }
+
+    /// The fencing token in a reply to a client, not to an operator.
+    fn token(&self, number: usize, reply: &[u8]) -> Option<u64> {
+        let client = number < self.callers.len() - OPERATORS;
+        client.then(|| self.workload.token(reply)).flatten()
     }
 
     fn reconfigured(&mut self, reply: &[u8]) {

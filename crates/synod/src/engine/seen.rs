@@ -1,5 +1,7 @@
 //! What an observer may want to see of a node: one that compares nodes with one another.
 
+use std::time::Duration;
+
 use synod_paxos::{NodeId, acceptor::Acceptor};
 
 use super::Engine;
@@ -28,6 +30,14 @@ impl<M: Machine> Engine<M> {
     #[must_use]
     pub fn leads(&self) -> bool {
         self.node.leader().leading()
+    }
+
+    /// Whether the leader here would let a read that came `now` be served without a quorum: then the
+    /// epoch of the configuration whose acceptors have granted it a lease.
+    #[must_use]
+    pub fn lease(&self, now: Duration) -> Option<u64> {
+        let held = self.node.holds_lease_at(now);
+        held.then(|| self.node.leader().config().epoch)
     }
 
     /// The number that a node's disk has drawn, as the log says.
