@@ -297,12 +297,6 @@ impl Schedule {
         self.entries.iter().any(|(_, config)| config.members.replicas.contains(&id))
     }
 
-    /// Whether `id` is a replica of a configuration known here that governs `slot` or later ones.
-    #[must_use]
-    pub fn replicates_from(&self, slot: Slot, id: NodeId) -> bool {
-        self.ranges(slot).any(|(_, _, config)| config.members.replicas.contains(&id))
-    }
-
     /// The first slot of the newest configuration.
     #[inline]
     pub(crate) fn boundary(&self) -> Slot {

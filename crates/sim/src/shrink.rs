@@ -348,6 +348,7 @@ mod tests {
             trace: 0,
             marks: Marks::default(),
             faults: BTreeMap::new(),
+            answered: 0,
             transcript: Vec::new(),
         }
     }

@@ -463,11 +463,9 @@ impl<M: Machine> Engine<M> {
         }
     }
 
-    /// Whether this node keeps the state, in some configuration that is not over for it. Once it
-    /// knows that it was removed, nobody tells it what is decided: clients must go elsewhere.
+    /// Whether this node keeps the state, in some configuration that it knows.
     fn replicates(&self) -> bool {
-        let replica = self.node.replica();
-        replica.schedule().replicates_from(replica.slot_out(), self.node.id())
+        self.node.replica().schedule().replicates(self.node.id())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use synod::transport::frame::FRAME_MAX;
-use synod_paxos::{Message, NodeId, Record};
+use synod_paxos::{Members, Message, NodeId, Record};
 
 use crate::{
     event::{Event, Judged, hold},
@@ -16,11 +16,11 @@ const EVENTS_MAX: u64 = 20_000_000;
 /// More cannot be in flight at a time.
 const FLYING_MAX: usize = 200_000;
 /// As many ballots are enough after the faults, whoever is hindered by whom.
-const BALLOTS_MAX: u32 = 24;
+pub(crate) const BALLOTS_MAX: u32 = 24;
 /// What nodes tell one another all the time is counted for so long.
 pub(crate) const SPELL: Time = 200_000_000;
 /// After so long, they have nothing else to tell.
-const UNREST_MAX: Time = 5_000_000_000;
+pub(crate) const UNREST_MAX: Time = 5_000_000_000;
 
 /// R1, of a whole run: how much has happened, and how much is still to come.
 pub(crate) fn is_bounded(events: u64, flying: usize) -> Judged {
@@ -53,7 +53,7 @@ impl Bounds {
                 let kind = message.kind();
                 hold!("R2", *bytes <= FRAME_MAX, "{from} sends a {kind} of {bytes} bytes");
                 match &mut self.idle {
-                    Some(idle) if is_member(*from, ghost) => {
+                    Some(idle) if concerns(*from, message, ghost) => {
                         return idle.sent(*from, message, ghost.now);
                     }
                     Some(_) | None => return Ok(()),
@@ -106,16 +106,25 @@ impl Idle {
     }
 }
 
-/// Whether a node is in the newest configuration. Who was removed before it had performed all that
-/// was before, may ask for that in vain until it is stopped.
-pub(crate) fn is_member(node: NodeId, ghost: &Ghost) -> bool {
-    let members = &ghost.latest().members;
-    [&members.replicas, &members.leaders, &members.acceptors].iter().any(|r| r.contains(&node))
+/// Whether something keeps the newest configuration busy that should not when nothing is asked for.
+pub(crate) fn is_unrest(from: NodeId, message: &Message, ghost: &Ghost) -> bool {
+    !is_routine(message) && concerns(from, message, ghost)
+}
+
+/// Whether a node of the newest configuration speaks, and for one of its replicas. The replica of
+/// a node that was removed, and that of a witness, is told nothing: it may propose in vain until it
+/// is stopped, and leaders pass that on.
+fn concerns(from: NodeId, message: &Message, ghost: &Ghost) -> bool {
+    let Members { replicas, leaders, acceptors, .. } = &ghost.latest().members;
+    if let Message::Propose(propose) = message {
+        return replicas.contains(&propose.replica.unwrap_or(from));
+    }
+    [replicas, leaders, acceptors].iter().any(|role| role.contains(&from))
 }
 
 /// What nodes tell one another all the time. An acceptor that has granted a lease does not answer
 /// another leader's p1a: that one goes on asking.
-pub(crate) fn is_routine(message: &Message) -> bool {
+fn is_routine(message: &Message) -> bool {
     let all = ["ping", "pong", "heartbeat", "slot_out", "lease", "granted", "p1a"];
     all.contains(&message.kind())
 }

@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use synod::Level;
-use synod_paxos::{Ballot, Members, Message, NodeId, Slot};
+use synod_paxos::{Ballot, Message, NodeId, Slot};
 
 use crate::{
     event::{Event, Judged, Known, hold},
@@ -15,11 +14,7 @@ pub(super) struct Configurations {
     lives: BTreeSet<(NodeId, u32)>,
     forgetful: BTreeSet<NodeId>,
     /// Leaders that know that they were removed, with the last ballot that they had begun by then.
-    removed_leaders: BTreeMap<NodeId, Ballot>,
-    /// Replicas that know that they were removed.
-    removed_replicas: BTreeSet<NodeId>,
-    /// Reads that are not local.
-    reads: BTreeSet<(u64, u64)>,
+    removed: BTreeMap<NodeId, Ballot>,
 }
 
 impl Configurations {
@@ -40,15 +35,9 @@ impl Configurations {
                 self.knows(*node, at.slot_out, *latest, ghost);
                 return is_known(*node, *latest, ghost);
             }
-            Event::ReadBegins { over, id, level: Level::Local } => {
-                self.reads.remove(&(over.client, *id)); // An earlier program's, by chance.
-            }
-            Event::ReadBegins { over, id, .. } => drop(self.reads.insert((over.client, *id))),
-            Event::ReadAnswered { node, over, id, .. } => {
-                let local = !self.reads.contains(&(over.client, *id));
-                let may = local || !self.removed_replicas.contains(node);
-                let client = over.client;
-                hold!("M5", may, "{node} was removed, and serves read {id} of client {client}");
+            Event::WouldServe { node, .. } => {
+                let may = !self.removed.contains_key(node);
+                hold!("M5", may, "leader {node} was removed, and lets reads be served");
             }
             Event::Durable { .. }
             | Event::Saved { .. }
@@ -57,7 +46,8 @@ impl Configurations {
             | Event::Answered { .. }
             | Event::NotDone { .. }
             | Event::ReadSeen { .. }
-            | Event::WouldServe { .. }
+            | Event::ReadBegins { .. }
+            | Event::ReadAnswered { .. }
             | Event::Holds { .. }
             | Event::Healed
             | Event::Idle { .. }
@@ -70,27 +60,18 @@ impl Configurations {
     /// of them was not removed, but is to be added.
     fn knows(&mut self, node: NodeId, slot_out: Slot, latest: Known<'_>, ghost: &Ghost) {
         let Known { first, config } = latest;
-        let over = |role: fn(&Members) -> &[NodeId]| {
-            let before = ghost.schedule.iter().filter(|(_, other)| other.epoch < config.epoch);
-            let was = before.map(|(_, other)| &other.members).any(|m| role(m).contains(&node));
-            first <= slot_out && was && !role(&config.members).contains(&node)
-        };
-        if over(|members| &members.leaders) {
-            self.removed_leaders.entry(node).or_insert_with(|| ghost.begun(node));
+        let mut before = ghost.schedule.iter().filter(|(_, other)| other.epoch < config.epoch);
+        if first <= slot_out && !config.leads(node) && before.any(|(_, other)| other.leads(node)) {
+            self.removed.entry(node).or_insert_with(|| ghost.begun(node));
         } else {
-            self.removed_leaders.remove(&node);
-        }
-        if over(|members| &members.replicas) {
-            self.removed_replicas.insert(node);
-        } else {
-            self.removed_replicas.remove(&node);
+            self.removed.remove(&node);
         }
     }
 
     /// M3 and M5.
     fn sent(&self, from: NodeId, message: &Message, ghost: &Ghost) -> Judged {
         if let Message::P1a { ballot, .. } = message {
-            let last = self.removed_leaders.get(&from);
+            let last = self.removed.get(&from);
             let may = last.is_none_or(|last| ballot <= last);
             hold!("M5", may, "leader {from} was removed, and begins ballot {ballot}");
         }

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     event::{Event, Judged, Line as On, Outcome, Violation},
     ghost::bit,
-    properties::bounds::{is_member, is_routine},
+    properties::bounds::is_unrest,
 };
 
 impl<M: Machine> World<'_, M> {
@@ -240,7 +240,7 @@ impl<M: Machine> World<'_, M> {
         if kind == "granted" {
             self.marks.add("lease granted");
         }
-        if !is_routine(&message) && is_member(from, &self.ghost) {
+        if is_unrest(from, &message, &self.ghost) {
             self.busy = self.now;
         }
         let mut bytes = Vec::new();

@@ -43,7 +43,7 @@ impl<M: Machine> Engine<M> {
             Effect::Respond(response) => self.respond(response, host),
             Effect::ReadReady(number) => {
                 if let Some(waiting) = self.reads.take(number) {
-                    self.confirmed(waiting, host);
+                    self.answer(waiting, host);
                 }
             }
             Effect::Retired(config) => {
@@ -97,16 +97,6 @@ impl<M: Machine> Engine<M> {
             }
             Outcome::Expired => host.tell(port, &Tell::Expired { cid }),
         }
-    }
-
-    /// A read may be answered, unless this node was removed while it waited.
-    fn confirmed(&mut self, waiting: Waiting, host: &mut impl Host<M>) {
-        if self.replicates() {
-            return self.answer(waiting, host);
-        }
-        let Waiting { port, id, .. } = waiting;
-        host.metrics().refused += 1;
-        host.tell(port, &Tell::ReadRefused { id, why: Refused::NoReplica });
     }
 
     pub(super) fn answer(&mut self, waiting: Waiting, host: &mut impl Host<M>) {

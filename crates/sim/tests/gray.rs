@@ -1,0 +1,82 @@
+//! Gray failure (V4): a node, a disk or a link is slow and not dead. Each plan is run once healthy
+//! and once with the fault, and as much has to be done in the same virtual time, or nearly.
+
+use synod_sim::{Plan, plan::{Fault, Planned}, replay, run};
+
+const MS: u64 = 1000;
+/// How long everything lasts.
+const LASTS: u64 = 2000 * MS;
+/// Plans, each with other latencies.
+const SEEDS: u64 = 6;
+
+/// Five nodes, and clients that always have something to ask.
+fn healthy(seed: u64) -> Plan {
+    let mut plan = Plan::of_seed(seed);
+    plan.faults.clear();
+    plan.chaos = LASTS;
+    let cluster = &mut plan.cluster;
+    (cluster.full, cluster.witnesses, cluster.read_copies, cluster.phase2) = (5, 0, 0, 0);
+    (cluster.window, cluster.sessions, cluster.lease) = (16, 1000, 0);
+    (cluster.heartbeat, cluster.resend, cluster.patience) = (20 * MS, 40 * MS, (150 * MS, 800 * MS));
+    (cluster.true_drift_ppm, cluster.turn, cluster.sync) = (0, 0, (200, 400));
+    (cluster.segment_bytes, cluster.snapshot_every) = (64 << 10, 64 << 10);
+    let network = &mut plan.network;
+    (network.latency, network.late, network.lost, network.doubled) = ((100, 200), 0, 0, 0);
+    let load = &mut plan.workload;
+    (load.clients, load.requests, load.in_flight, load.think) = (10, 4000, 2, 0);
+    (load.reads, load.leased, load.local, load.retried, load.restarts) = (300, 0, 0, 0, 0);
+    load.patience = 200 * MS;
+    plan
+}
+
+fn answered(plan: &Plan) -> u64 {
+    let report = run(plan);
+    if let Err(violation) = report.outcome {
+        panic!("{violation}\n{plan}\n{}", replay(plan, 40));
+    }
+    report.answered
+}
+
+/// What is done with a fault, in hundredths of what is done without, over all plans.
+fn share(fault: &Fault) -> u64 {
+    let (mut with, mut without) = (0, 0);
+    for seed in 0..SEEDS {
+        let mut plan = healthy(seed);
+        without += answered(&plan);
+        plan.faults.push(Planned { at: 100 * MS, fault: fault.clone() });
+        with += answered(&plan);
+    }
+    assert!(without > 1000 * SEEDS, "{without} answers prove nothing");
+    with * 100 / without
+}
+
+#[test]
+fn a_slow_disk_slows_nobody_else_down() {
+    let share = share(&Fault::SlowDisk { node: 2, by: 50 * MS, lasts: LASTS });
+    assert!(share >= 70, "V4: {share} %");
+}
+
+#[test]
+fn a_slow_node_slows_nobody_else_down() {
+    let share = share(&Fault::Sluggish { node: 2, turn: 20 * MS, lasts: LASTS });
+    assert!(share >= 70, "V4: {share} %");
+}
+
+#[test]
+fn a_slow_link_slows_nobody_else_down() {
+    let share = share(&Fault::Slow { from: 2, to: 3, by: 50 * MS, lasts: LASTS });
+    assert!(share >= 70, "V4: {share} %");
+}
+
+#[test]
+fn a_disk_that_hangs_costs_a_change_of_leaders_at_most() {
+    let share = share(&Fault::HungDisk { node: 0, lasts: LASTS });
+    assert!(share >= 70, "V4: {share} %");
+}
+
+/// The measure is one: what the cluster cannot do without does slow it down.
+#[test]
+fn a_slow_network_is_noticed() {
+    let share = share(&Fault::Lose { kind: "p2b".into(), rate: 1000, lasts: LASTS });
+    assert!(share < 70, "{share} %");
+}
