@@ -74,10 +74,17 @@ pub(crate) enum Happening {
 
 /// What a client is told.
 pub(crate) enum Said {
-    Welcome { to: NodeId, life: u64, slot_out: Slot },
+    Welcome {
+        to: NodeId,
+        life: u64,
+        slot_out: Slot,
+    },
     Closed,
     /// Perhaps by another node than the one that it is connected to.
-    Bytes { by: NodeId, bytes: Vec<u8> },
+    Bytes {
+        by: NodeId,
+        bytes: Vec<u8>,
+    },
 }
 
 /// The world of one run.

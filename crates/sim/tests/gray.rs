@@ -1,7 +1,11 @@
 //! Gray failure (V4): a node, a disk or a link is slow and not dead. Each plan is run once healthy
 //! and once with the fault, and as much has to be done in the same virtual time, or nearly.
 
-use synod_sim::{Plan, plan::{Fault, Planned}, replay, run};
+use synod_sim::{
+    Plan,
+    plan::{Fault, Planned},
+    replay, run,
+};
 
 const MS: u64 = 1000;
 /// How long everything lasts.
@@ -17,7 +21,8 @@ fn healthy(seed: u64) -> Plan {
     let cluster = &mut plan.cluster;
     (cluster.full, cluster.witnesses, cluster.read_copies, cluster.phase2) = (5, 0, 0, 0);
     (cluster.window, cluster.sessions, cluster.lease) = (16, 1000, 0);
-    (cluster.heartbeat, cluster.resend, cluster.patience) = (20 * MS, 40 * MS, (150 * MS, 800 * MS));
+    (cluster.heartbeat, cluster.resend) = (20 * MS, 40 * MS);
+    cluster.patience = (150 * MS, 800 * MS);
     (cluster.true_drift_ppm, cluster.turn, cluster.sync) = (0, 0, (200, 400));
     (cluster.segment_bytes, cluster.snapshot_every) = (64 << 10, 64 << 10);
     let network = &mut plan.network;

@@ -1,19 +1,17 @@
 //! Each property is shown something that must not happen, and has to object: a property that never
 //! objects proves nothing.
 
-use synod::{Level, Machine};
+use synod::Machine;
 use synod_paxos::{
     Ballot, ClientId, Command, Config, Decree, Members, Message, NodeId, Op, PValue, Payload,
     Quorums, Record, Slot,
     message::{P1b, P2b, Propose, Vote},
 };
 
-use synod::transport::FRAME_MAX;
+mod bounds;
+mod reads;
 
-use super::{
-    Properties,
-    bounds::{BALLOTS_MAX, SPELL, UNREST_MAX, is_bounded},
-};
+use super::Properties;
 use crate::{
     event::{Event, Known, Line, Outcome, Position},
     ghost::Ghost,
@@ -149,15 +147,6 @@ fn answered(cid: u64) -> Event<'static> {
     Event::Answered { client: CLIENT, cid, over: OVER, token: Some(cid) }
 }
 
-fn begins(level: Level) -> Event<'static> {
-    Event::ReadBegins { over: OVER, id: 1, level }
-}
-
-/// Replica 3 serves that read.
-fn read(applied: Option<u64>, slot_out: Slot) -> Event<'static> {
-    Event::ReadAnswered { node: NodeId(3), over: OVER, id: 1, applied, slot_out }
-}
-
 /// Node 3 begins its second life, where nothing has been performed.
 fn started(saved: Slot, config: &Config) -> Event<'_> {
     let latest = Known { first: Slot::FIRST, config };
@@ -283,27 +272,6 @@ fn g7_objects_to_an_acknowledgement_of_what_is_not_chosen() {
 }
 
 #[test]
-fn c1_objects_to_reads_and_commands_of_the_past() {
-    let mut story = Story::begun();
-    assert_eq!(story.happens(&answered(1)), Ok(()));
-    assert_eq!(story.happens(&begins(Level::Linearizable)), Ok(()));
-    let mut reads = |applied, slot_out| {
-        story.happens(&read(applied, slot_out))
-    };
-    assert_eq!(reads(Some(1), Slot(2)), Ok(()));
-    assert_eq!(reads(None, Slot(1)), Err("C1"));
-    assert_eq!(reads(Some(0), Slot(2)), Err("C1"));
-}
-
-#[test]
-fn c1_objects_to_a_read_before_another_read() {
-    let mut story = Story::begun();
-    assert_eq!(story.happens(&Event::ReadSeen { over: OVER, applied: 1 }), Ok(()));
-    assert_eq!(story.happens(&begins(Level::Linearizable)), Ok(()));
-    assert_eq!(story.happens(&read(Some(0), Slot(2))), Err("C1"));
-}
-
-#[test]
 fn c2_objects_to_a_second_time_and_to_another_answer() {
     let mut story = Story::begun();
     let reply = story.ghost.performed[&(CLIENT, 1)].reply.clone();
@@ -412,78 +380,6 @@ fn g9_objects_to_states_that_differ() {
 }
 
 #[test]
-fn c5_objects_to_what_is_older_than_what_the_connection_has_shown() {
-    let shown = [answered(1), Event::ReadSeen { over: OVER, applied: 1 }];
-    for shown in shown {
-        let mut story = Story::begun();
-        assert_eq!(story.happens(&shown), Ok(()));
-        assert_eq!(story.happens(&begins(Level::Local)), Ok(()));
-        assert_eq!(story.happens(&read(Some(0), Slot(1))), Err("C5"));
-        assert_eq!(story.happens(&read(Some(1), Slot(2))), Ok(()));
-        let over = Line { conn: 2, ..OVER };
-        let (node, applied, slot_out) = (NodeId(2), Some(0), Slot(1));
-        let elsewhere = Event::ReadAnswered { node, over, id: 1, applied, slot_out };
-        assert_eq!(story.happens(&elsewhere), Ok(()), "another node may be behind");
-    }
-}
-
-#[test]
-fn c6_objects_to_tokens_that_fall_or_are_given_twice() {
-    let given = |cid, token| {
-        let token = Some(token);
-        Event::Answered { client: CLIENT, cid, over: OVER, token }
-    };
-    /// As Story::begun, with command 2 in slot 2.
-    fn both() -> Story {
-        let mut story = Story::begun();
-        for acceptor in 1..=2 {
-            let accepted = Record::Accepted(pvalue(ballot(1, 1), 2, 2));
-            assert_eq!(story.writes(acceptor, accepted), Ok(()));
-        }
-        story
-    }
-    let mut story = both();
-    assert_eq!(story.happens(&given(1, 7)), Ok(()));
-    assert_eq!(story.happens(&given(2, 7)), Err("C6"));
-    assert_eq!(story.happens(&given(2, 6)), Ok(()), "both had been asked for before");
-    let mut story = both();
-    assert_eq!(story.happens(&given(1, 7)), Ok(()));
-    assert_eq!(story.happens(&Event::Requested { command: &command(2) }), Ok(()));
-    assert_eq!(story.happens(&given(2, 6)), Err("C6"));
-    assert_eq!(story.happens(&given(2, 8)), Ok(()));
-}
-
-#[test]
-fn l1_objects_to_two_leases_of_one_configuration_at_one_time() {
-    let serves = |node, epoch| Event::WouldServe { node: NodeId(node), epoch };
-    let mut story = Story::begun();
-    assert_eq!(story.happens(&serves(1, 0)), Ok(()));
-    assert_eq!(story.happens(&serves(1, 0)), Ok(()));
-    assert_eq!(story.happens(&serves(2, 1)), Ok(()));
-    assert_eq!(story.happens(&serves(3, 0)), Err("L1"));
-    story.ghost.now += 1;
-    assert_eq!(story.happens(&serves(2, 0)), Ok(()));
-}
-
-#[test]
-fn l2_objects_to_reads_that_miss_what_is_decided() {
-    let mut story = Story::begun();
-    assert_eq!(story.happens(&begins(Level::Linearizable)), Ok(()));
-    assert_eq!(story.happens(&read(Some(0), Slot(1))), Err("L2"));
-    assert_eq!(story.happens(&read(Some(0), Slot(2))), Err("L2"));
-    assert_eq!(story.happens(&read(Some(1), Slot(2))), Ok(()));
-    assert_eq!(story.happens(&begins(Level::Local)), Ok(()));
-    assert_eq!(story.happens(&read(Some(0), Slot(1))), Ok(()), "it promises nothing");
-    // The leader need not know that it is chosen, until somebody does.
-    assert_eq!(story.happens(&begins(Level::Lease)), Ok(()));
-    assert_eq!(story.happens(&read(Some(0), Slot(1))), Ok(()));
-    let at = story.position();
-    assert_eq!(story.performs(2, at), Ok(()));
-    assert_eq!(story.happens(&begins(Level::Lease)), Ok(()));
-    assert_eq!(story.happens(&read(Some(0), Slot(1))), Err("L2"));
-}
-
-#[test]
 fn m3_objects_to_a_decision_by_the_votes_of_others() {
     let decided_by = |voters: [u32; 2]| {
         let mut story = Story::new();
@@ -526,54 +422,4 @@ fn m5_objects_to_a_node_that_goes_on_after_it_was_removed() {
     let p1a = Message::P1a { ballot: ballot(4, 1), first: Slot(2) };
     assert_eq!(story.writes(1, Record::Campaigned(ballot(4, 1))), Ok(()));
     assert_eq!(story.sends(1, p1a), Ok(()), "node 1 is still there");
-}
-
-#[test]
-fn r1_objects_to_a_storm() {
-    assert_eq!(is_bounded(20_000_000, 200_000), Ok(()));
-    for (events, flying) in [(20_000_001, 0), (0, 200_001)] {
-        assert_eq!(is_bounded(events, flying).map_err(|storm| storm.property), Err("R1"));
-    }
-}
-
-#[test]
-fn r2_objects_to_a_message_that_no_frame_holds() {
-    let mut story = Story::begun();
-    let mut sends = |bytes| {
-        let (from, message, slot_out) = (NodeId(1), &decision(1, 1), Slot(1));
-        story.happens(&Event::Sent { from, incarnation: 1, message, slot_out, bytes })
-    };
-    assert_eq!(sends(FRAME_MAX), Ok(()));
-    assert_eq!(sends(FRAME_MAX + 1), Err("R2"));
-}
-
-#[test]
-fn v2_objects_to_ballots_without_end() {
-    let mut story = Story::begun();
-    let campaign = |round| Record::Campaigned(ballot(round, 1));
-    for round in 2..100 {
-        assert_eq!(story.writes(1, campaign(round)), Ok(()), "there are faults");
-    }
-    assert_eq!(story.happens(&Event::Healed), Ok(()));
-    let refused = (100..200).find(|round| story.writes(1, campaign(*round)).is_err());
-    assert_eq!(refused, Some(100 + u64::from(BALLOTS_MAX)));
-    assert_eq!(story.writes(1, campaign(200)), Err("V2"));
-}
-
-#[test]
-fn v3_objects_to_nodes_that_do_not_come_to_rest() {
-    let ping = || Message::Ping { round: 1 };
-    let mut story = Story::begun();
-    assert_eq!(story.happens(&Event::Idle { most: 2 }), Ok(()));
-    assert_eq!(story.sends(1, decision(1, 1)), Ok(()), "somebody may be behind");
-    for spell in 1..=3 {
-        assert_eq!(story.sends(1, ping()), Ok(()));
-        assert_eq!(story.sends(1, ping()), Ok(()));
-        assert_eq!(story.sends(2, ping()), Ok(()));
-        assert_eq!(story.sends(1, ping()), Err("V3"));
-        story.ghost.now += spell * (SPELL + 1);
-    }
-    story.ghost.now = UNREST_MAX + 1;
-    assert_eq!(story.sends(4, decision(1, 1)), Ok(()), "no member any more");
-    assert_eq!(story.sends(1, decision(1, 1)), Err("V3"));
 }

@@ -171,8 +171,8 @@ impl Clients {
         hold!(
             "C1",
             slot_out >= seen,
-            "read {id} of client {client} at replica {node} sees the slots below {slot_out}, others \
-             had seen those below {seen}"
+            "read {id} of client {client} at replica {node} sees the slots below {slot_out}, \
+             others had seen those below {seen}"
         );
         let Some(applied) = applied else { return Ok(()) };
         let least = ghost.point(seen).map_or(0, |point| point.applied).max(seen_applied);

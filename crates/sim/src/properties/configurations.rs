@@ -98,12 +98,7 @@ impl Configurations {
 
 /// M1: a replica proposes only for slots below slot_out + WINDOW, in the epoch that governs them;
 /// and a leader commands only slots whose configuration is settled.
-fn within_window(
-    from: NodeId,
-    message: &Message,
-    slot_out: Slot,
-    ghost: &Ghost,
-) -> Judged {
+fn within_window(from: NodeId, message: &Message, slot_out: Slot, ghost: &Ghost) -> Judged {
     if let Message::Propose(propose) = message
         && propose.replica.is_none()
     {

@@ -129,7 +129,8 @@ impl Leaders {
         while phase.looked_at < *slot {
             let before = phase.looked_at;
             phase.looked_at = before.next();
-            let Some(chosen) = ghost.chosen(before).filter(|p| p.ballot < *ballot) else { continue };
+            let lower = ghost.chosen(before).filter(|chosen| chosen.ballot < *ballot);
+            let Some(chosen) = lower else { continue };
             let led = ghost.config(before).is_some_and(|config| config.epoch == epoch);
             let held = ghost.proposed(before, *ballot).is_some() || before < slot_out;
             hold!(

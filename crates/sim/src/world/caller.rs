@@ -183,9 +183,7 @@ impl Caller {
         let request = Request::Read(level, query);
         self.calls.request(now, request, WITHIN, Waiter::Read, |ask| {
             let new = match &ask {
-                Ask::Read { id, level, .. } => {
-                    New::Read { id: *id, level: *level }
-                }
+                Ask::Read { id, level, .. } => New::Read { id: *id, level: *level },
                 Ask::Command(_) | Ask::Manage { .. } => New::Again,
             };
             send(&ask, new, out)

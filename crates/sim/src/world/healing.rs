@@ -151,7 +151,10 @@ impl<M: Machine> World<'_, M> {
             let mut bytes = Vec::new();
             let written = up.engine.machine().snapshot()(&mut bytes);
             if let Err(error) = written {
-                return Err(Violation::new("G9", format!("{node} cannot write its state: {error}")));
+                return Err(Violation::new(
+                    "G9",
+                    format!("{node} cannot write its state: {error}"),
+                ));
             }
             self.judge(&Event::State { node, bytes: &bytes })?;
         }

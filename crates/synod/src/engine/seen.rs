@@ -32,8 +32,8 @@ impl<M: Machine> Engine<M> {
         self.node.leader().leading()
     }
 
-    /// Whether the leader here would let a read that came `now` be served without a quorum: then the
-    /// epoch of the configuration whose acceptors have granted it a lease.
+    /// The epoch of the configuration whose acceptors have granted the leader here a lease, if a
+    /// read that came `now` would be served by it.
     #[must_use]
     pub fn lease(&self, now: Duration) -> Option<u64> {
         let held = self.node.holds_lease_at(now);
