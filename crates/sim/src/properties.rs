@@ -50,7 +50,7 @@ pub const PROPERTIES: [(&str, &str); 37] = [
     ("M2", "every quorum of a configuration intersects the other phase's quorums"),
     ("M3", "a decree is decided by votes of members of its slot's configuration"),
     ("M4", "a node that has lost its memory is not let in, and no life is lived twice"),
-    ("M5", "a leader that knows that it was removed begins no ballot and lets no reads be served"),
+    ("M5", "who knows that it was removed begins no ballot, and lets nobody read by a lease"),
     ("R1", "what waits, what is kept and what is in flight is bounded"),
     ("R2", "no message is larger than a frame may be"),
     ("V1", "after the faults, everything is answered and all replicas agree, in time"),

@@ -415,10 +415,11 @@ fn m5_objects_to_a_node_that_goes_on_after_it_was_removed() {
     assert_eq!(story.sends(3, p1a(2)), Ok(()), "that was begun before");
     assert_eq!(campaigns(&mut story, 3), Ok(()));
     assert_eq!(story.sends(3, p1a(3)), Err("M5"));
-    let serves = |node| Event::WouldServe { node: NodeId(node), epoch: 1 };
-    assert_eq!(story.happens(&serves(3)), Err("M5"));
+    let serves = |node, epoch| Event::WouldServe { node: NodeId(node), epoch };
+    assert_eq!(story.happens(&serves(3, 1)), Err("M5"));
+    assert_eq!(story.happens(&serves(3, 0)), Ok(()), "nobody reads by it in the slots of epoch 1");
     assert_eq!(story.happens(&Event::Performed { node: NodeId(1), at, latest }), Ok(()));
-    assert_eq!(story.happens(&serves(1)), Ok(()));
+    assert_eq!(story.happens(&serves(1, 1)), Ok(()));
     let p1a = Message::P1a { ballot: ballot(4, 1), first: Slot(2) };
     assert_eq!(story.writes(1, Record::Campaigned(ballot(4, 1))), Ok(()));
     assert_eq!(story.sends(1, p1a), Ok(()), "node 1 is still there");

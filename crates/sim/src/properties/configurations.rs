@@ -35,9 +35,10 @@ impl Configurations {
                 self.knows(*node, at.slot_out, *latest, ghost);
                 return is_known(*node, *latest, ghost);
             }
-            Event::WouldServe { node, .. } => {
-                let may = !self.removed.contains_key(node);
-                hold!("M5", may, "leader {node} was removed, and lets reads be served");
+            Event::WouldServe { node, epoch } => {
+                let mut configs = ghost.schedule.iter().map(|(_, config)| config);
+                let leads = configs.any(|config| config.epoch == *epoch && config.leads(*node));
+                hold!("M5", leads, "{node} does not lead in epoch {epoch}, and lets others read");
             }
             Event::Durable { .. }
             | Event::Saved { .. }
