@@ -8,8 +8,10 @@ use synod_sim::{
 };
 
 const MS: u64 = 1000;
-/// How long everything lasts.
-const LASTS: u64 = 1500 * MS;
+/// By then there is a leader, and a fault begins.
+const BEGINS: u64 = 500 * MS;
+/// How long it lasts.
+const LASTS: u64 = 1000 * MS;
 /// Plans, each with other latencies.
 const SEEDS: u64 = 3;
 
@@ -17,7 +19,7 @@ const SEEDS: u64 = 3;
 fn healthy(seed: u64) -> Plan {
     let mut plan = Plan::of_seed(seed);
     plan.faults.clear();
-    plan.chaos = LASTS;
+    plan.chaos = BEGINS + LASTS;
     let cluster = &mut plan.cluster;
     (cluster.full, cluster.witnesses, cluster.read_copies, cluster.phase2) = (5, 0, 0, 0);
     (cluster.window, cluster.sessions, cluster.lease) = (16, 1000, 0);
@@ -47,11 +49,12 @@ fn share(fault: &Fault) -> u64 {
     let (mut with, mut without) = (0, 0);
     for seed in 0..SEEDS {
         let mut plan = healthy(seed);
-        without += answered(&plan);
-        plan.faults.push(Planned { at: 100 * MS, fault: fault.clone() });
-        with += answered(&plan);
+        let before = answered(&Plan { chaos: BEGINS, ..plan.clone() });
+        without += answered(&plan) - before;
+        plan.faults.push(Planned { at: BEGINS, fault: fault.clone() });
+        with += answered(&plan) - before;
     }
-    assert!(without > 1000 * SEEDS, "{without} answers prove nothing");
+    assert!(without > 500 * SEEDS, "{without} answers prove nothing");
     println!("{without} answers, and {with} with {fault:?}");
     with * 100 / without
 }
@@ -59,30 +62,31 @@ fn share(fault: &Fault) -> u64 {
 #[test]
 fn a_slow_disk_slows_nobody_else_down() {
     let share = share(&Fault::SlowDisk { node: 2, by: 50 * MS, lasts: LASTS });
-    assert!(share >= 70, "V4: {share} %");
+    assert!(share >= 90, "V4: {share} %");
 }
 
 #[test]
-fn a_slow_node_slows_nobody_else_down() {
+fn a_slow_node_slows_down_its_own_clients() {
+    // A fifth of the nodes, so about as many of the clients; more, where it leads.
     let share = share(&Fault::Sluggish { node: 2, turn: 20 * MS, lasts: LASTS });
-    assert!(share >= 70, "V4: {share} %");
+    assert!(share >= 65, "V4: {share} %");
 }
 
 #[test]
 fn a_slow_link_slows_nobody_else_down() {
     let share = share(&Fault::Slow { from: 2, to: 3, by: 50 * MS, lasts: LASTS });
-    assert!(share >= 70, "V4: {share} %");
+    assert!(share >= 90, "V4: {share} %");
 }
 
 #[test]
 fn a_disk_that_hangs_costs_a_change_of_leaders_at_most() {
     let share = share(&Fault::HungDisk { node: 0, lasts: LASTS });
-    assert!(share >= 70, "V4: {share} %");
+    assert!(share >= 90, "V4: {share} %");
 }
 
 /// The measure is one: what the cluster cannot do without does slow it down.
 #[test]
 fn a_slow_network_is_noticed() {
     let share = share(&Fault::Lose { kind: "p2b".into(), rate: 1000, lasts: LASTS });
-    assert!(share < 70, "{share} %");
+    assert!(share < 65, "{share} %");
 }

@@ -78,6 +78,7 @@ fn c6_objects_to_tokens_that_fall_or_are_given_twice() {
 fn l1_objects_to_two_leases_of_one_configuration_at_one_time() {
     let serves = |node, epoch| Event::WouldServe { node: NodeId(node), epoch };
     let mut story = Story::begun();
+    story.ghost.schedule.push((Slot(9), Config { epoch: 1, members: members() }));
     assert_eq!(story.happens(&serves(1, 0)), Ok(()));
     assert_eq!(story.happens(&serves(1, 0)), Ok(()));
     assert_eq!(story.happens(&serves(2, 1)), Ok(()));
