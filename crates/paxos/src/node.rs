@@ -15,7 +15,7 @@ use crate::{
     effect::{Outbox, Record},
     leader::{Event, Leader},
     lease::{Grants, Held},
-    liveness::{Liveness, Time},
+    liveness::{Liveness, Time, nanos},
     message::{Message, Progress},
     read::Level,
     reconfig::Schedule,
@@ -216,7 +216,14 @@ impl<S: StateMachine> Node<S> {
     /// at [`Level::Lease`] need no quorum.
     #[must_use]
     pub fn holds_lease(&self) -> bool {
-        let (now, leader) = (self.liveness.now(), &self.leader);
+        self.holds_lease_at(Time::ZERO)
+    }
+
+    /// Whether it would hold one if the next input came `now`; at the time of the last one, if that
+    /// is later.
+    #[must_use]
+    pub fn holds_lease_at(&self, now: Time) -> bool {
+        let (now, leader) = (self.liveness.now().max(nanos(now)), &self.leader);
         leader.read_point().is_some() && self.lease.holds(now, leader.ballot_num(), leader.config())
     }
 

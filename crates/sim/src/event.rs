@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use synod::Level;
 use synod_paxos::{Ballot, ClientId, Command, Config, Message, NodeId, Record, Slot};
 
 /// Where a replica is: all that can be compared of its state.
@@ -25,14 +26,21 @@ pub(crate) struct Known<'a> {
     pub(crate) config: &'a Config,
 }
 
+/// A client's connection. They count from 1; 0 if it is not known over which one something came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Line {
+    pub(crate) client: u64,
+    pub(crate) conn: u64,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Event<'a> {
     /// A process begins a life with this number, with what a snapshot and a log gave it.
-    Started { node: NodeId, incarnation: u32, saved: Slot, at: Position },
+    Started { node: NodeId, incarnation: u32, saved: Slot, at: Position, latest: Known<'a> },
     /// What a node remembers cannot be relied upon any more: its disk was tampered with.
     Forgot { node: NodeId },
-    /// A message leaves a process.
-    Sent { from: NodeId, incarnation: u32, message: &'a Message, slot_out: Slot },
+    /// A message leaves a process, as so many bytes; 0 if it is not written as bytes.
+    Sent { from: NodeId, incarnation: u32, message: &'a Message, slot_out: Slot, bytes: usize },
     /// A record is on disk: it will be there after a crash.
     Durable { node: NodeId, record: &'a Record },
     /// A snapshot is on disk.
@@ -43,18 +51,27 @@ pub(crate) enum Event<'a> {
     Requested { command: &'a Command },
     /// A replica answers a client.
     Answers { node: NodeId, client: ClientId, cid: u64, outcome: Outcome<'a>, slot_out: Slot },
-    /// A client has its first answer to a command.
-    Answered { client: ClientId, cid: u64 },
+    /// A client has its first answer to a command, which may hand out a fencing token.
+    Answered { client: ClientId, cid: u64, over: Line, token: Option<u64> },
     /// A client is told that a command will never be performed.
     NotDone { client: ClientId, cid: u64 },
-    /// A client asks for a linearizable read.
-    ReadBegins { port: u64, id: u64 },
+    /// A client asks for a read.
+    ReadBegins { over: Line, id: u64, level: Level },
     /// A read is evaluated on a state with so many operations, or at this slot.
-    ReadAnswered { node: NodeId, port: u64, id: u64, applied: Option<u64>, slot_out: Slot },
+    ReadAnswered { node: NodeId, over: Line, id: u64, applied: Option<u64>, slot_out: Slot },
     /// A client has the answer to a read of a state with so many operations.
-    ReadSeen { applied: u64 },
+    ReadSeen { over: Line, applied: u64 },
+    /// A leader would let a read be served now, by the lease that these acceptors have granted it.
+    WouldServe { node: NodeId, epoch: u64 },
     /// An acceptor's ballot in memory.
     Holds { node: NodeId, ballot: Ballot },
+    /// The faults are over.
+    Healed,
+    /// Everything that was asked for is answered, and nothing is asked for any more. For what goes
+    /// on all the time, no node needs more messages of one kind than so many in a spell.
+    Idle { most: u64 },
+    /// The state of a replica at the end, as its snapshot has it.
+    State { node: NodeId, bytes: &'a [u8] },
 }
 
 /// Something that must not happen.

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use synod::{Machine, engine::digest};
 use synod_paxos::{
     Ballot, ClientId, Command, Config, Decree, Members, Message, NodeId, Op, Payload, Record, Slot,
-    session::IN_FLIGHT_MAX,
+    message::Vote, session::IN_FLIGHT_MAX,
 };
 
-use crate::event::Event;
+use crate::{event::Event, queue::Time};
 
 /// A set of nodes: their ids are below 64.
 pub(crate) type Set = u64;
@@ -30,6 +30,8 @@ pub(crate) struct Proposed {
     pub(crate) decree: Decree,
     pub(crate) accepted: Set,
     pub(crate) chosen: bool,
+    /// By whom its leader was told so.
+    pub(crate) voted: Set,
     /// A quorum of reports has let its leader propose it.
     pub(crate) permitted: bool,
 }
@@ -70,6 +72,7 @@ pub(crate) struct Point {
 
 /// Everything but the machine, which has a type of its own.
 pub(crate) struct Ghost {
+    pub(crate) now: Time,
     pub(crate) window: u64,
     sessions_max: usize,
     slots: Vec<Vec<Proposed>>,
@@ -88,6 +91,10 @@ pub(crate) struct Ghost {
     /// The latest durable snapshot of each node.
     pub(crate) saved: BTreeMap<NodeId, Slot>,
     pub(crate) noops: u64,
+    /// Some replica has performed everything below.
+    pub(crate) slot_out: Slot,
+    /// The last ballot that each node has begun.
+    begun: BTreeMap<NodeId, Ballot>,
     /// A command that was performed twice.
     pub(crate) twice: Option<(ClientId, u64)>,
     /// What was appended and is not on disk, by node.
@@ -99,6 +106,7 @@ pub(crate) struct Ghost {
 impl Ghost {
     pub(crate) fn new(members: Members, window: u64, sessions_max: usize) -> Self {
         Self {
+            now: 0,
             window,
             sessions_max,
             slots: Vec::new(),
@@ -112,6 +120,8 @@ impl Ghost {
             performed: BTreeMap::new(),
             saved: BTreeMap::new(),
             noops: 0,
+            slot_out: Slot::FIRST,
+            begun: BTreeMap::new(),
             twice: None,
             unsynced: BTreeMap::new(),
             durable: BTreeMap::new(),
@@ -175,7 +185,15 @@ impl Ghost {
 
     /// A record was appended to a node's log.
     pub(crate) fn append(&mut self, node: NodeId, record: Record) {
+        if let Record::Campaigned(ballot) = record {
+            self.begun.insert(node, ballot);
+        }
         self.unsynced.entry(node).or_default().push_back(record);
+    }
+
+    /// The last ballot that a node has begun.
+    pub(crate) fn begun(&self, node: NodeId) -> Ballot {
+        self.begun.get(&node).copied().unwrap_or(Ballot::BOTTOM)
     }
 
     /// The next record of a node that gets durable.
@@ -224,15 +242,21 @@ impl Ghost {
             Event::Durable { node, record: Record::Adopted(ballot) } if ballot.leader == *node => {
                 self.adopted_beside.insert(*ballot);
             }
+            Event::Sent { from, message: Message::P2b(p2b), .. } if p2b.vote == Vote::Accepted => {
+                if let Some(proposed) = self.proposed_mut(p2b.slot, p2b.asked) {
+                    proposed.voted |= bit(*from);
+                }
+            }
+            Event::Started { at, .. } | Event::Performed { at, .. } => {
+                self.slot_out = self.slot_out.max(at.slot_out);
+            }
             Event::Saved { node, slot } => {
                 let saved = self.saved.entry(*node).or_insert(*slot);
                 *saved = (*saved).max(*slot);
             }
-            Event::Started { .. }
-            | Event::Forgot { .. }
+            Event::Forgot { .. }
             | Event::Sent { .. }
             | Event::Durable { .. }
-            | Event::Performed { .. }
             | Event::Requested { .. }
             | Event::Answers { .. }
             | Event::Answered { .. }
@@ -240,7 +264,11 @@ impl Ghost {
             | Event::ReadBegins { .. }
             | Event::ReadAnswered { .. }
             | Event::ReadSeen { .. }
-            | Event::Holds { .. } => {}
+            | Event::WouldServe { .. }
+            | Event::Holds { .. }
+            | Event::Healed
+            | Event::Idle { .. }
+            | Event::State { .. } => {}
         }
     }
 
@@ -252,8 +280,8 @@ impl Ghost {
         }
         let ballots = &mut self.slots[i];
         if let Err(place) = ballots.binary_search_by(|proposed| proposed.ballot.cmp(&ballot)) {
-            let (decree, permitted) = (decree.clone(), false);
-            let new = Proposed { ballot, decree, accepted: 0, chosen: false, permitted };
+            let (decree, chosen, permitted) = (decree.clone(), false, false);
+            let new = Proposed { ballot, decree, accepted: 0, chosen, voted: 0, permitted };
             ballots.insert(place, new);
         }
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 pub struct Marks(BTreeMap<&'static str, u64>);
 
 /// Everything that is counted.
-pub const MARKS: [&str; 41] = [
+pub const MARKS: [&str; 42] = [
     "elected",
     "preempted",
     "hole filled with a no-op",
@@ -31,6 +31,7 @@ pub const MARKS: [&str; 41] = [
     "read answered",
     "lease granted",
     "lease read",
+    "local read",
     "reconfiguration",
     "reconfiguration refused",
     "node replaced",

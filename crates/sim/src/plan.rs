@@ -109,6 +109,9 @@ pub struct Load {
     pub reads: u32,
     /// How many reads may be answered by the holder of a lease.
     pub leased: u32,
+    /// How many reads may be answered by any node as it is.
+    #[serde(default)]
+    pub local: u32,
     /// How many commands are sent to a second node at once.
     pub retried: u32,
     /// How long a client waits for an answer before it asks again.

@@ -36,6 +36,8 @@ pub struct Report {
     pub marks: Marks,
     /// How often each fault of the plan came about.
     pub faults: BTreeMap<&'static str, u64>,
+    /// How many requests were answered before the faults ended.
+    pub answered: u64,
     /// The last things that happened, if they were asked for.
     pub transcript: Vec<String>,
 }
@@ -88,8 +90,9 @@ fn judged(ran: Result<Judged, Box<dyn Any + Send>>) -> Judged {
 impl Report {
     fn new<M: Machine>(outcome: Judged, world: World<'_, M>) -> Self {
         let (events, trace) = (world.events, world.trace.hash());
-        let (marks, faults) = (world.marks, world.faults);
-        Self { outcome, events, trace, marks, faults, transcript: world.trace.into_lines() }
+        let (marks, faults, answered) = (world.marks, world.faults, world.answered);
+        let transcript = world.trace.into_lines();
+        Self { outcome, events, trace, marks, faults, answered, transcript }
     }
 }
 

@@ -101,9 +101,10 @@ pub fn shrink(
 }
 
 /// What is simpler one way than the other.
-const EDITS: [fn(&mut Plan); 21] = [
+const EDITS: [fn(&mut Plan); 22] = [
     |plan| plan.workload.reads = 0,
     |plan| plan.workload.leased = 0,
+    |plan| plan.workload.local = 0,
     |plan| plan.workload.retried = 0,
     |plan| plan.workload.restarts = 0,
     |plan| plan.cluster.read_copies = 0,
@@ -356,6 +357,7 @@ mod tests {
             trace: 0,
             marks: Marks::default(),
             faults: BTreeMap::new(),
+            answered: 0,
             transcript: Vec::new(),
         }
     }

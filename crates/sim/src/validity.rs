@@ -150,6 +150,7 @@ impl Load {
         rates([
             ("reads", self.reads),
             ("leased", self.leased),
+            ("local", self.local),
             ("retried", self.retried),
             ("restarts", self.restarts),
         ])

@@ -34,6 +34,13 @@ pub trait Workload<M: Machine>: Sync {
         None
     }
 
+    /// The fencing token that a reply hands out, if it does: whoever has a higher one has asked
+    /// later.
+    fn token(&self, reply: &[u8]) -> Option<u64> {
+        let _ = reply;
+        None
+    }
+
     /// Whether equal states have equal snapshots, byte for byte.
     fn snapshots_alike(&self) -> bool {
         true
@@ -101,6 +108,10 @@ impl Workload<Tally> for Tallies {
     }
 
     fn query(&self, _: &mut Rng) {}
+
+    fn token(&self, reply: &[u8]) -> Option<u64> {
+        <Tally as Machine>::decode_reply(reply).map(|(applied, _)| applied)
+    }
 
     fn applied(&self, answer: &[u8]) -> Option<u64> {
         <Tally as Machine>::decode_answer(answer).map(|(applied, _)| applied)

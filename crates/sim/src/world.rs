@@ -37,7 +37,7 @@ use crate::{
     history::History,
     marks::Marks,
     plan::Plan,
-    properties::Properties,
+    properties::{Properties, bounds::is_bounded},
     queue::{Queue, Time},
     recorder::{Party, Seen},
     streams::Streams,
@@ -47,11 +47,6 @@ use crate::{
 
 /// The cluster's number.
 const CLUSTER: u64 = 0x5eed;
-/// No run needs more: one that does is a storm.
-const EVENTS_MAX: u64 = 20_000_000;
-/// More cannot be in flight at a time.
-const FLYING_MAX: usize = 200_000;
-
 /// Something that will happen.
 pub(crate) enum Happening {
     /// Something arrives at a machine, for its process of this life; for whichever runs, if 0.
@@ -96,8 +91,13 @@ pub(crate) enum Said {
         slot_out: Slot,
     },
     Closed,
-    /// With the number of what is sent.
-    Bytes(u64, Vec<u8>),
+    /// Perhaps by another node than the one that it is connected to.
+    Bytes {
+        by: NodeId,
+        /// The number of what is sent.
+        number: u64,
+        bytes: Vec<u8>,
+    },
 }
 
 /// The world of one run.
@@ -126,7 +126,13 @@ pub(crate) struct World<'w, M: Machine> {
     pub(crate) faults: std::collections::BTreeMap<&'static str, u64>,
     calm: bool,
     last_asked: bool,
+    /// Everything is answered.
+    idle: bool,
     over: bool,
+    /// When something was sent last that is not sent all the time.
+    busy: Time,
+    /// Requests that were answered while there were faults.
+    pub(crate) answered: u64,
     /// Nodes that are left dead when all others are healed.
     left_dead: crate::ghost::Set,
     /// The place of a node that must be found out: it is back on an old disk, or a second one.
@@ -168,7 +174,10 @@ impl<'w, M: Machine> World<'w, M> {
             faults: std::collections::BTreeMap::new(),
             calm: false,
             last_asked: false,
+            idle: false,
             over: false,
+            busy: 0,
+            answered: 0,
             left_dead: 0,
             returned: None,
             twin: None,
@@ -196,14 +205,10 @@ impl<'w, M: Machine> World<'w, M> {
             let Some((at, happening)) = self.queue.pop() else {
                 return Err(Violation::new("V1", "nothing happens any more"));
             };
-            self.now = at;
+            (self.now, self.ghost.now) = (at, at);
             self.events += 1;
             self.happens(happening)?;
-            if self.events > EVENTS_MAX || self.queue.len() > FLYING_MAX {
-                let (events, flying) = (self.events, self.queue.len());
-                let what = format!("a storm: {events} events, and {flying} to come");
-                return Err(Violation::new("R1", what));
-            }
+            is_bounded(self.events, self.queue.len())?;
         }
         self.marks.add_many("session evicted", self.ghost.evictions);
         self.marks.add_many("hole filled with a no-op", self.ghost.noops);
@@ -370,7 +375,9 @@ impl<'w, M: Machine> World<'w, M> {
         let Some(up) = &mut self.processes[place].up else { return Ok(()) };
         let incarnation = up.engine.incarnation();
         let saved = started.saved.unwrap_or(Slot::FIRST);
-        self.judge(&Event::Started { node, incarnation, saved, at })?;
+        let schedule = up.engine.schedule().clone();
+        let latest = Known { first: schedule.newest_from(), config: schedule.latest() };
+        self.judge(&Event::Started { node, incarnation, saved, at, latest })?;
         if let Some(slot) = started.saved {
             self.judge(&Event::Saved { node, slot })?;
         }

@@ -67,6 +67,7 @@ pub(super) fn plan(seed: u64) -> Plan {
     if plan.cluster.lease > 0 && rng.bool() {
         quicken(&mut plan, rng);
     }
+    plan.workload.local = local(&mut stream(seed, 6));
     plan.faults.sort_by_key(|planned| planned.at);
     plan
 }
@@ -156,10 +157,16 @@ fn workload(rng: &mut Rng, cluster: &Cluster) -> Load {
         think: few(rng, 30 * MS),
         reads: if one_in(rng, 4) { 0 } else { rng.u32(50..=500) },
         leased: if cluster.lease > 0 { rng.u32(0..=1000) } else { 0 },
+        local: 0,
         retried: if rng.bool() { rng.u32(1..=300) } else { 0 },
         patience: rng.u64(80..=500) * MS,
         restarts: if one_in(rng, 3) { rng.u32(1..=30) } else { 0 },
     }
+}
+
+/// Drawn apart, so that it changes nothing else.
+fn local(rng: &mut Rng) -> u32 {
+    if one_in(rng, 4) { rng.u32(50..=500) } else { 0 }
 }
 
 struct Draw {

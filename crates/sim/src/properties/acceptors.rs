@@ -40,7 +40,11 @@ impl Acceptors {
             | Event::NotDone { .. }
             | Event::ReadBegins { .. }
             | Event::ReadAnswered { .. }
-            | Event::ReadSeen { .. } => {}
+            | Event::ReadSeen { .. }
+            | Event::WouldServe { .. }
+            | Event::Healed
+            | Event::Idle { .. }
+            | Event::State { .. } => {}
         }
         Ok(())
     }

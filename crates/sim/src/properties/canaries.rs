@@ -8,9 +8,12 @@ use synod_paxos::{
     message::{P1b, P2b, Propose, Vote},
 };
 
+mod bounds;
+mod reads;
+
 use super::Properties;
 use crate::{
-    event::{Event, Known, Outcome, Position},
+    event::{Event, Known, Line, Outcome, Position},
     ghost::Ghost,
     workload::{Tallies, Tally, Workload},
 };
@@ -104,7 +107,8 @@ impl Story {
 
     fn sends(&mut self, from: u32, message: Message) -> Objection {
         let (from, slot_out) = (NodeId(from), Slot::FIRST);
-        self.happens(&Event::Sent { from, incarnation: 1, message: &message, slot_out })
+        let sent = Event::Sent { from, incarnation: 1, message: &message, slot_out, bytes: 0 };
+        self.happens(&sent)
     }
 
     /// Acceptors 2 and 3 report to the leader of a ballot.
@@ -134,6 +138,19 @@ impl Story {
         let (node, client, slot_out) = (NodeId(1), CLIENT, Slot(2));
         self.happens(&Event::Answers { node, client, cid, outcome, slot_out })
     }
+}
+
+/// A client's connection.
+const OVER: Line = Line { client: 1, conn: 1 };
+
+fn answered(cid: u64) -> Event<'static> {
+    Event::Answered { client: CLIENT, cid, over: OVER, token: Some(cid) }
+}
+
+/// Node 3 begins its second life, where nothing has been performed.
+fn started(saved: Slot, config: &Config) -> Event<'_> {
+    let latest = Known { first: Slot::FIRST, config };
+    Event::Started { node: NodeId(3), incarnation: 2, saved, at: START, latest }
 }
 
 const START: Position = Position { slot_out: Slot::FIRST, digest: 0 };
@@ -237,7 +254,8 @@ fn g3_g5_and_g8_object_to_another_state_and_to_falling_back() {
     assert_eq!(story.performs(2, Position { digest: at.digest ^ 1, ..at }), Err("G8"));
     assert_eq!(story.performs(3, Position { slot_out: Slot(3), ..at }), Err("G3"));
     let saved = Slot(2);
-    let lost = Event::Started { node: NodeId(3), incarnation: 2, saved, at: START };
+    let config = Config { epoch: 0, members: members() };
+    let lost = started(saved, &config);
     assert_eq!(story.happens(&lost), Err("G5"));
 }
 
@@ -249,33 +267,8 @@ fn g4_objects_to_a_command_that_nobody_sent() {
 
 #[test]
 fn g7_objects_to_an_acknowledgement_of_what_is_not_chosen() {
-    let answered = |cid| Event::Answered { client: CLIENT, cid };
     assert_eq!(Story::begun().happens(&answered(1)), Ok(()));
     assert_eq!(Story::begun().happens(&answered(2)), Err("G7"));
-}
-
-#[test]
-fn c1_objects_to_reads_and_commands_of_the_past() {
-    let mut story = Story::begun();
-    assert_eq!(story.happens(&Event::Answered { client: CLIENT, cid: 1 }), Ok(()));
-    assert_eq!(story.happens(&Event::ReadBegins { port: 1, id: 1 }), Ok(()));
-    let mut read = |applied, slot_out| {
-        let node = NodeId(3);
-        story.happens(&Event::ReadAnswered { node, port: 1, id: 1, applied, slot_out })
-    };
-    assert_eq!(read(Some(1), Slot(2)), Ok(()));
-    assert_eq!(read(None, Slot(1)), Err("C1"));
-    assert_eq!(read(Some(0), Slot(2)), Err("C1"));
-}
-
-#[test]
-fn c1_objects_to_a_read_before_another_read() {
-    let mut story = Story::begun();
-    assert_eq!(story.happens(&Event::ReadSeen { applied: 1 }), Ok(()));
-    assert_eq!(story.happens(&Event::ReadBegins { port: 1, id: 1 }), Ok(()));
-    let (node, applied, slot_out) = (NodeId(3), Some(0), Slot(2));
-    let early = Event::ReadAnswered { node, port: 1, id: 1, applied, slot_out };
-    assert_eq!(story.happens(&early), Err("C1"));
 }
 
 #[test]
@@ -312,7 +305,7 @@ fn l3_objects_to_the_ballots_of_others_and_of_other_lives() {
     assert_eq!(story.sends(2, foreign), Err("L3"));
     let old = Message::P2a(pvalue(ballot(1, 1), 2, 2));
     let (from, slot_out) = (NodeId(1), Slot(2));
-    let late = Event::Sent { from, incarnation: 2, message: &old, slot_out };
+    let late = Event::Sent { from, incarnation: 2, message: &old, slot_out, bytes: 0 };
     assert_eq!(story.happens(&late), Err("L3"));
 }
 
@@ -345,7 +338,89 @@ fn m2_objects_to_quorums_that_miss_one_another() {
 #[test]
 fn m4_objects_to_a_life_that_is_lived_twice() {
     let mut story = Story::begun();
-    let started = Event::Started { node: NodeId(3), incarnation: 2, saved: Slot::FIRST, at: START };
+    let config = Config { epoch: 0, members: members() };
+    let started = started(Slot::FIRST, &config);
     assert_eq!(story.happens(&started), Ok(()));
     assert_eq!(story.happens(&started), Err("M4"));
+}
+
+/// Leader 1 has had command 1 chosen in slot 1, and another one is elected that was told of it.
+fn succeeded() -> Story {
+    let mut story = Story::begun();
+    let reported = vec![pvalue(ballot(1, 1), 1, 1)];
+    assert_eq!(story.elect(ballot(2, 3), [reported, vec![]]), Ok(()));
+    story
+}
+
+#[test]
+fn g6_objects_to_a_leader_that_skips_what_is_chosen() {
+    let later = || Message::P2a(pvalue(ballot(2, 3), 2, 2));
+    assert_eq!(succeeded().sends(3, later()), Err("G6"));
+    let mut story = succeeded();
+    assert_eq!(story.sends(3, Message::P2a(pvalue(ballot(2, 3), 1, 1))), Ok(()));
+    assert_eq!(story.sends(3, later()), Ok(()));
+    let mut story = succeeded();
+    let (from, message, slot_out) = (NodeId(3), &later(), Slot(2));
+    let performed = Event::Sent { from, incarnation: 1, message, slot_out, bytes: 0 };
+    assert_eq!(story.happens(&performed), Ok(()));
+    let mut story = succeeded();
+    for node in [1, 2].map(NodeId) {
+        assert_eq!(story.happens(&Event::Saved { node, slot: Slot(2) }), Ok(()));
+    }
+    assert_eq!(story.sends(3, later()), Ok(()));
+}
+
+#[test]
+fn g9_objects_to_states_that_differ() {
+    let state = |node, bytes| Event::State { node: NodeId(node), bytes };
+    let mut story = Story::begun();
+    assert_eq!(story.happens(&state(1, b"one")), Ok(()));
+    assert_eq!(story.happens(&state(2, b"one")), Ok(()));
+    assert_eq!(story.happens(&state(3, b"other")), Err("G9"));
+}
+
+#[test]
+fn m3_objects_to_a_decision_by_the_votes_of_others() {
+    let decided_by = |voters: [u32; 2]| {
+        let mut story = Story::new();
+        assert_eq!(story.elect(ballot(1, 3), [vec![], vec![]]), Ok(()));
+        assert_eq!(story.sends(3, Message::P2a(pvalue(ballot(1, 3), 1, 1))), Ok(()));
+        for voter in voters {
+            let accepted = Record::Accepted(pvalue(ballot(1, 3), 1, 1));
+            assert_eq!(story.writes(voter, accepted), Ok(()));
+            assert_eq!(story.sends(voter, p2b(ballot(1, 3), 1)), Ok(()));
+        }
+        let (slot, ballot, decree) = (Slot(1), ballot(1, 3), None);
+        story.sends(3, Message::Decision { slot, ballot, decree })
+    };
+    assert_eq!(decided_by([1, 2]), Ok(()));
+    assert_eq!(decided_by([1, 4]), Err("M3"));
+}
+
+#[test]
+fn m5_objects_to_a_node_that_goes_on_after_it_was_removed() {
+    let mut story = Story::begun();
+    let rest = [NodeId(1), NodeId(2)];
+    let config = Config { epoch: 1, members: Members::new(rest, rest, rest).unwrap() };
+    story.ghost.schedule.push((Slot(2), config.clone()));
+    let p1a = |round| Message::P1a { ballot: ballot(round, 3), first: Slot(2) };
+    let campaigns = |story: &mut Story, round| {
+        let record = Record::Campaigned(ballot(round, 3));
+        story.ghost.append(NodeId(3), record.clone());
+        story.writes(3, record)
+    };
+    assert_eq!(campaigns(&mut story, 2), Ok(()));
+    let (at, latest) = (story.position(), Known { first: Slot(2), config: &config });
+    assert_eq!(story.happens(&Event::Performed { node: NodeId(3), at, latest }), Ok(()));
+    assert_eq!(story.sends(3, p1a(2)), Ok(()), "that was begun before");
+    assert_eq!(campaigns(&mut story, 3), Ok(()));
+    assert_eq!(story.sends(3, p1a(3)), Err("M5"));
+    let serves = |node, epoch| Event::WouldServe { node: NodeId(node), epoch };
+    assert_eq!(story.happens(&serves(3, 1)), Err("M5"));
+    assert_eq!(story.happens(&serves(3, 0)), Ok(()), "nobody reads by it in the slots of epoch 1");
+    assert_eq!(story.happens(&Event::Performed { node: NodeId(1), at, latest }), Ok(()));
+    assert_eq!(story.happens(&serves(1, 1)), Ok(()));
+    let p1a = Message::P1a { ballot: ballot(4, 1), first: Slot(2) };
+    assert_eq!(story.writes(1, Record::Campaigned(ballot(4, 1))), Ok(()));
+    assert_eq!(story.sends(1, p1a), Ok(()), "node 1 is still there");
 }

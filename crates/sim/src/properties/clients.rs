@@ -1,7 +1,8 @@
-//! C1 to C4, G4 and G7: what clients ask for and are told.
+//! C1 to C4, C6, G4 and G7: what clients ask for and are told.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use synod::Level;
 use synod_paxos::{ClientId, Command, NodeId, PValue, Record, Slot};
 
 use crate::{
@@ -14,6 +15,8 @@ use crate::{
 struct Asked {
     /// Everything below this slot had been seen by some client.
     seen: Slot,
+    /// The highest fencing token that some client had.
+    token: u64,
 }
 
 #[derive(Default)]
@@ -21,6 +24,8 @@ pub(super) struct Clients {
     /// Everything below this slot has been seen by some client.
     seen: Slot0,
     commands: BTreeMap<(ClientId, u64), (Asked, Command)>,
+    /// Fencing tokens, and the commands that they were given to.
+    tokens: BTreeMap<u64, (ClientId, u64)>,
     /// As many operations were in a state that a client has read.
     seen_applied: u64,
     reads: BTreeMap<(u64, u64), (Slot, u64)>,
@@ -44,8 +49,9 @@ impl Clients {
     pub(super) fn check(&mut self, event: &Event<'_>, ghost: &Ghost) -> Judged {
         match event {
             Event::Requested { command } => {
-                let asked = (Asked { seen: self.seen.0 }, (*command).clone());
-                self.commands.insert((command.client, command.cid), asked);
+                let token = self.tokens.last_key_value().map_or(0, |(token, _)| *token);
+                let asked = Asked { seen: self.seen.0, token };
+                self.commands.insert((command.client, command.cid), (asked, (*command).clone()));
             }
             Event::Durable { node, record: Record::Accepted(pvalue) } => {
                 self.accepted(*node, pvalue)?;
@@ -54,18 +60,24 @@ impl Clients {
             Event::Answers { node, client, cid, outcome, slot_out } => {
                 return answers(*node, (*client, *cid), *outcome, *slot_out, ghost);
             }
-            Event::Answered { client, cid } => return self.answered((*client, *cid), ghost),
+            Event::Answered { client, cid, token, .. } => {
+                self.answered((*client, *cid), ghost)?;
+                return token.map_or(Ok(()), |token| self.given(token, (*client, *cid)));
+            }
             Event::NotDone { client, cid } => {
                 let performed = ghost.performed.contains_key(&(*client, *cid));
                 hold!("C3", !performed, "{client}#{cid} is done, and its client is told it is not");
                 self.not_done.insert((*client, *cid));
             }
-            Event::ReadBegins { port, id } => {
-                self.reads.insert((*port, *id), (self.seen.0, self.seen_applied));
+            Event::ReadBegins { over, id, level: Level::Local } => {
+                self.reads.remove(&(over.client, *id)); // An earlier program's, by chance.
             }
-            Event::ReadSeen { applied } => self.seen_applied = self.seen_applied.max(*applied),
-            Event::ReadAnswered { node, port, id, applied, slot_out } => {
-                return self.read(*node, (*port, *id), *applied, *slot_out, ghost);
+            Event::ReadBegins { over, id, .. } => {
+                self.reads.insert((over.client, *id), (self.seen.0, self.seen_applied));
+            }
+            Event::ReadSeen { applied, .. } => self.seen_applied = self.seen_applied.max(*applied),
+            Event::ReadAnswered { node, over, id, applied, slot_out } => {
+                return self.read(*node, (over.client, *id), *applied, *slot_out, ghost);
             }
             Event::Started { .. }
             | Event::Forgot { .. }
@@ -73,7 +85,11 @@ impl Clients {
             | Event::Durable { .. }
             | Event::Saved { .. }
             | Event::Performed { .. }
-            | Event::Holds { .. } => {}
+            | Event::WouldServe { .. }
+            | Event::Holds { .. }
+            | Event::Healed
+            | Event::Idle { .. }
+            | Event::State { .. } => {}
         }
         Ok(())
     }
@@ -131,6 +147,17 @@ impl Clients {
         Ok(())
     }
 
+    /// C6: whoever asks after others have had their tokens gets a higher one.
+    fn given(&mut self, token: u64, key: (ClientId, u64)) -> Judged {
+        let (client, cid) = key;
+        let before = self.commands.get(&key).map_or(0, |(asked, _)| asked.token);
+        hold!("C6", token > before, "{client}#{cid} gets token {token} after {before} was given");
+        let (other, number) = *self.tokens.entry(token).or_insert(key);
+        let alone = (other, number) == key;
+        hold!("C6", alone, "{client}#{cid} gets token {token}, which {other}#{number} has");
+        Ok(())
+    }
+
     fn read(
         &mut self,
         node: NodeId,
@@ -140,19 +167,19 @@ impl Clients {
         ghost: &Ghost,
     ) -> Judged {
         let Some(&(seen, seen_applied)) = self.reads.get(&key) else { return Ok(()) };
-        let (port, id) = key;
+        let (client, id) = key;
         hold!(
             "C1",
             slot_out >= seen,
-            "read {id} of client {port} at replica {node} sees the slots below {slot_out}, others \
-             had seen those below {seen}"
+            "read {id} of client {client} at replica {node} sees the slots below {slot_out}, \
+             others had seen those below {seen}"
         );
         let Some(applied) = applied else { return Ok(()) };
         let least = ghost.point(seen).map_or(0, |point| point.applied).max(seen_applied);
         hold!(
             "C1",
             applied >= least,
-            "read {id} of client {port} at replica {node} sees {applied} operations, others had \
+            "read {id} of client {client} at replica {node} sees {applied} operations, others had \
              seen {least}"
         );
         Ok(())

@@ -1,56 +1,105 @@
-//! M1, M2 and M4: which configuration governs what, and who takes part.
+//! M1 to M5: which configuration governs what, and who takes part.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use synod_paxos::{Message, NodeId};
+use synod_paxos::{Ballot, Message, NodeId, Slot};
 
 use crate::{
     event::{Event, Judged, Known, hold},
-    ghost::Ghost,
+    ghost::{Ghost, bit, set},
 };
 
 #[derive(Default)]
 pub(super) struct Configurations {
     lives: BTreeSet<(NodeId, u32)>,
     forgetful: BTreeSet<NodeId>,
+    /// Leaders that know that they were removed, with the last ballot that they had begun by then.
+    removed: BTreeMap<NodeId, Ballot>,
 }
 
 impl Configurations {
     pub(super) fn check(&mut self, event: &Event<'_>, ghost: &Ghost) -> Judged {
         match event {
             Event::Forgot { node } => drop(self.forgetful.insert(*node)),
-            Event::Started { node, incarnation, .. } => {
+            Event::Started { node, incarnation, at, latest, .. } => {
                 let new = self.lives.insert((*node, *incarnation));
                 let known = new || self.forgetful.contains(node);
                 hold!("M4", known, "node {node} lives its life {incarnation} a second time");
+                self.knows(*node, at.slot_out, *latest, ghost);
             }
             Event::Sent { from, message, slot_out, .. } => {
-                return within_window(*from, message, *slot_out, ghost);
+                within_window(*from, message, *slot_out, ghost)?;
+                return self.sent(*from, message, ghost);
             }
-            Event::Performed { node, latest, .. } => return is_known(*node, *latest, ghost),
+            Event::Performed { node, at, latest } => {
+                self.knows(*node, at.slot_out, *latest, ghost);
+                return is_known(*node, *latest, ghost);
+            }
+            Event::WouldServe { node, epoch } => {
+                let mut configs = ghost.schedule.iter().map(|(_, config)| config);
+                let leads = configs.any(|config| config.epoch == *epoch && config.leads(*node));
+                hold!("M5", leads, "{node} does not lead in epoch {epoch}, and lets others read");
+            }
             Event::Durable { .. }
             | Event::Saved { .. }
             | Event::Requested { .. }
             | Event::Answers { .. }
             | Event::Answered { .. }
             | Event::NotDone { .. }
+            | Event::ReadSeen { .. }
             | Event::ReadBegins { .. }
             | Event::ReadAnswered { .. }
-            | Event::ReadSeen { .. }
-            | Event::Holds { .. } => {}
+            | Event::Holds { .. }
+            | Event::Healed
+            | Event::Idle { .. }
+            | Event::State { .. } => {}
         }
+        Ok(())
+    }
+
+    /// A replica is at `slot_out`, and knows of no configuration after `latest`. Who is in none
+    /// of them was not removed, but is to be added.
+    fn knows(&mut self, node: NodeId, slot_out: Slot, latest: Known<'_>, ghost: &Ghost) {
+        let Known { first, config } = latest;
+        let mut before = ghost.schedule.iter().filter(|(_, other)| other.epoch < config.epoch);
+        if first <= slot_out && !config.leads(node) && before.any(|(_, other)| other.leads(node)) {
+            self.removed.entry(node).or_insert_with(|| ghost.begun(node));
+        } else {
+            self.removed.remove(&node);
+        }
+    }
+
+    /// M3 and M5.
+    fn sent(&self, from: NodeId, message: &Message, ghost: &Ghost) -> Judged {
+        if let Message::P1a { ballot, .. } = message {
+            let last = self.removed.get(&from);
+            let may = last.is_none_or(|last| ballot <= last);
+            hold!("M5", may, "leader {from} was removed, and begins ballot {ballot}");
+        }
+        let Message::Decision { slot, ballot, .. } = message else { return Ok(()) };
+        if ballot.leader != from {
+            return Ok(());
+        }
+        let (Some(config), Some(proposed)) = (ghost.config(*slot), ghost.proposed(*slot, *ballot))
+        else {
+            return Ok(());
+        };
+        // Its own acceptor's vote does not leave the node.
+        let votes = proposed.voted | proposed.accepted & bit(from);
+        let members = votes & set(&config.members.acceptors);
+        let quorum = config.members.quorums.phase2;
+        hold!(
+            "M3",
+            members.count_ones() >= quorum || votes.count_ones() < quorum,
+            "leader {from} decides <{ballot}, {slot}> by {votes:b}, of whom {members:b} are members"
+        );
         Ok(())
     }
 }
 
 /// M1: a replica proposes only for slots below slot_out + WINDOW, in the epoch that governs them;
 /// and a leader commands only slots whose configuration is settled.
-fn within_window(
-    from: NodeId,
-    message: &Message,
-    slot_out: synod_paxos::Slot,
-    ghost: &Ghost,
-) -> Judged {
+fn within_window(from: NodeId, message: &Message, slot_out: Slot, ghost: &Ghost) -> Judged {
     if let Message::Propose(propose) = message
         && propose.replica.is_none()
     {

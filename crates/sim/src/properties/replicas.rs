@@ -1,4 +1,4 @@
-//! G2, G3, G5, G7 and G8: what replicas pass on, perform and keep.
+//! G2, G3, G5, G7, G8 and G9: what replicas pass on, perform and keep.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,8 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Replicas {
     slot_out: BTreeMap<NodeId, Slot>,
+    /// Whose state was looked at first at the end, and that state.
+    first: Option<(NodeId, Vec<u8>)>,
 }
 
 impl Replicas {
@@ -35,6 +37,7 @@ impl Replicas {
                 hold!("G5", on, "replica {node} falls back from {before} to {}", at.slot_out);
                 is_history(*node, *at, ghost)
             }
+            Event::State { node, bytes } => self.is_alike(*node, bytes, ghost),
             Event::Forgot { .. }
             | Event::Saved { .. }
             | Event::Requested { .. }
@@ -44,8 +47,21 @@ impl Replicas {
             | Event::ReadBegins { .. }
             | Event::ReadAnswered { .. }
             | Event::ReadSeen { .. }
-            | Event::Holds { .. } => Ok(()),
+            | Event::WouldServe { .. }
+            | Event::Holds { .. }
+            | Event::Healed
+            | Event::Idle { .. } => Ok(()),
         }
+    }
+}
+
+impl Replicas {
+    /// G9.
+    fn is_alike(&mut self, node: NodeId, bytes: &[u8], ghost: &Ghost) -> Judged {
+        let (first, theirs) = self.first.get_or_insert_with(|| (node, bytes.to_vec()));
+        let (same, slot) = (theirs == bytes, ghost.next());
+        hold!("G9", same, "the snapshots of {first} and {node} differ, at slot {slot}");
+        Ok(())
     }
 }
 

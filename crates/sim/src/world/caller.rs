@@ -10,7 +10,7 @@ use synod::{
 };
 use synod_paxos::{ClientId, Command, NodeId, Slot};
 
-use crate::queue::Time;
+use crate::{event::Line, queue::Time};
 
 /// Whom an outcome is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,7 +38,7 @@ pub(crate) struct Sent {
 
 pub(crate) enum New {
     Command(Command),
-    Read { id: u64, leased: bool },
+    Read { id: u64, level: Level },
     Again,
 }
 
@@ -175,6 +175,15 @@ impl Caller {
         }
     }
 
+    /// Its connection, if what came over it is of this node.
+    pub(crate) fn line(&self, by: Option<NodeId>) -> Line {
+        let conn = match self.wire {
+            Wire::Connected { conn, to, .. } if by.is_none_or(|by| by == to) => conn,
+            Wire::Connected { .. } | Wire::None | Wire::Connecting { .. } => 0,
+        };
+        Line { client: self.number as u64, conn }
+    }
+
     /// Whether this is its connection.
     pub(crate) fn is_on(&self, conn: u64) -> bool {
         matches!(self.wire, Wire::Connected { conn: current, .. } if current == conn)
@@ -209,9 +218,7 @@ impl Caller {
         let request = Request::Read(level, query);
         self.calls.request(now, request, WITHIN, Waiter::Read, |ask| {
             let new = match &ask {
-                Ask::Read { id, level, .. } => {
-                    New::Read { id: *id, leased: *level == Level::Lease }
-                }
+                Ask::Read { id, level, .. } => New::Read { id: *id, level: *level },
                 Ask::Command(_) | Ask::Manage { .. } => New::Again,
             };
             send(&ask, new, out)

@@ -52,7 +52,7 @@ impl<M: Machine> World<'_, M> {
         self.send(number, &mut sent)?;
         self.sent = sent;
         let settled = self.callers[number].settled();
-        self.settled(number, settled, None)?;
+        self.settled(number, settled, None, None)?;
         self.come_back(number);
         self.ask(number)?;
         let think = micros(self.plan.workload.think.max(100));
@@ -122,10 +122,16 @@ impl<M: Machine> World<'_, M> {
             caller.left -= 1;
             let rng = &mut self.streams.client;
             if rng.u32(0..1000) < load.reads {
-                let leased = rng.u32(0..1000) < load.leased;
+                let drawn = rng.u32(0..1000);
                 let mut query = Vec::new();
                 M::encode_query(&self.workload.query(rng), &mut query);
-                let level = if leased { Level::Lease } else { Level::Linearizable };
+                let level = if drawn < load.leased {
+                    Level::Lease
+                } else if drawn >= 1000 - load.local.min(1000) {
+                    Level::Local
+                } else {
+                    Level::Linearizable
+                };
                 caller.read(clock, level, query, &mut sent);
             } else {
                 let op = machine_op::<M>(&self.workload.command(rng));
@@ -151,12 +157,17 @@ impl<M: Machine> World<'_, M> {
                         again = true;
                     }
                 }
-                New::Read { id, leased } => {
-                    if leased {
-                        self.marks.add("lease read");
+                New::Read { id, level } => {
+                    let over = self.callers[number].line(None);
+                    self.judge(&Event::ReadBegins { over, id, level })?;
+                    match level {
+                        Level::Local => self.marks.add("local read"),
+                        Level::Lease => self.marks.add("lease read"),
+                        Level::Linearizable => {}
                     }
-                    self.judge(&Event::ReadBegins { port: number as u64, id })?;
-                    self.history.read(number, self.events, id);
+                    if level != Level::Local {
+                        self.history.read(number, self.events, id);
+                    }
                 }
                 New::Again => self.marks.add("command asked for again"),
             }
@@ -215,7 +226,7 @@ impl<M: Machine> World<'_, M> {
                 }
                 Ok(())
             }
-            Said::Bytes(parcel, bytes) => {
+            Said::Bytes { by, number: parcel, bytes } => {
                 if !caller.is_on(conn) {
                     self.trace.see(self.now, Seen::Loses(parcel, "the client has gone elsewhere"));
                     return Ok(());
@@ -242,7 +253,7 @@ impl<M: Machine> World<'_, M> {
                     | Tell::Leader { .. }
                     | Tell::Members { .. } => None,
                 };
-                self.settled(number, settled, answer)?;
+                self.settled(number, settled, answer, Some(by))?;
                 if self.plan.workload.think < 1000 { self.ask(number) } else { Ok(()) }
             }
         }
@@ -264,14 +275,18 @@ impl<M: Machine> World<'_, M> {
         number: usize,
         settled: Vec<(Waiter, Outcome)>,
         applied: Option<u64>,
+        by: Option<NodeId>,
     ) -> Judged {
         let clock = self.clock();
+        let over = self.callers[number].line(by);
         for (waiter, outcome) in settled {
+            let answered = matches!(outcome, Outcome::Done(_) | Outcome::Answer(_));
+            self.answered += u64::from(answered && !self.calm);
             let cid = match waiter {
                 Waiter::Command(cid) => cid,
                 Waiter::Read => {
                     if let (Outcome::Answer(_), Some(applied)) = (&outcome, applied) {
-                        self.judge(&Event::ReadSeen { applied })?;
+                        self.judge(&Event::ReadSeen { over, applied })?;
                     }
                     continue;
                 }
@@ -280,7 +295,8 @@ impl<M: Machine> World<'_, M> {
             match outcome {
                 Outcome::Done(reply) => {
                     if let Some(client) = client {
-                        self.judge(&Event::Answered { client, cid })?;
+                        let token = self.token(number, &reply);
+                        self.judge(&Event::Answered { client, cid, over, token })?;
                         self.history.done(client, cid, self.events, &reply);
                     }
                     if number >= self.callers.len() - OPERATORS {
@@ -325,6 +341,12 @@ impl<M: Machine> World<'_, M> {
         let parcel = Parcel::Ask { port, number: self.asks(number, to, &bytes), bytes };
         self.queue.push(at, Happening::Arrives { to, life: 0, parcel });
         Ok(())
+    }
+
+    /// The fencing token in a reply to a client, not to an operator.
+    fn token(&self, number: usize, reply: &[u8]) -> Option<u64> {
+        let client = number < self.callers.len() - OPERATORS;
+        client.then(|| self.workload.token(reply)).flatten()
     }
 
     fn reconfigured(&mut self, reply: &[u8]) {

@@ -5,8 +5,9 @@ use synod_paxos::{NodeId, Slot};
 
 use super::{Happening, World, micros};
 use crate::{
-    event::{Judged, Violation},
+    event::{Event, Judged, Violation},
     ghost::bit,
+    properties::bounds::SPELL,
     queue::Time,
     recorder::Seen,
 };
@@ -44,7 +45,7 @@ impl<M: Machine> World<'_, M> {
             self.queue.push(now, Happening::Resumes { node });
         }
         self.queue.push(self.now + LOOK, Happening::Look);
-        Ok(())
+        self.judge(&Event::Healed)
     }
 
     /// Sometimes a node that all others can do without is never healed.
@@ -73,8 +74,7 @@ impl<M: Machine> World<'_, M> {
     pub(super) fn look(&mut self) -> Judged {
         if self.all_answered() {
             if self.last_asked && self.is_settled() && !self.is_doubled() {
-                self.over = true;
-                return self.same_snapshots();
+                return self.rests();
             }
             if !self.last_asked {
                 self.last_asked = true;
@@ -83,6 +83,23 @@ impl<M: Machine> World<'_, M> {
         }
         if self.now > micros(self.plan.chaos + self.plan.healing) {
             return Err(Violation::new("V1", self.unfinished()));
+        }
+        self.queue.push(self.now + LOOK, Happening::Look);
+        Ok(())
+    }
+
+    /// Everything is answered, and all replicas agree. It is over when nodes have nothing more to
+    /// tell one another, but for what they say all the time.
+    fn rests(&mut self) -> Judged {
+        if !std::mem::replace(&mut self.idle, true) {
+            let nodes = self.processes.len() as u64;
+            let beats = SPELL / micros(self.plan.cluster.heartbeat) * 2 + 4; // Clocks run fast.
+            self.busy = self.now;
+            self.judge(&Event::Idle { most: nodes * beats })?;
+        }
+        if self.now - self.busy > SPELL {
+            self.over = true;
+            return self.same_snapshots();
         }
         self.queue.push(self.now + LOOK, Happening::Look);
         Ok(())
@@ -133,30 +150,22 @@ impl<M: Machine> World<'_, M> {
     }
 
     /// G9: snapshots of one slot are the same on all nodes.
-    fn same_snapshots(&self) -> Judged {
+    fn same_snapshots(&mut self) -> Judged {
         if !self.workload.snapshots_alike() {
             return Ok(());
         }
-        let mut states: Vec<(NodeId, Vec<u8>)> = Vec::new();
         let replicas: Vec<NodeId> = self.replicas().map(|(id, _)| id).collect();
-        for id in replicas {
-            let Some(up) = &self.processes[id.0 as usize - 1].up else { continue };
+        for node in replicas {
+            let Some(up) = &self.processes[node.0 as usize - 1].up else { continue };
             let mut bytes = Vec::new();
             let written = up.engine.machine().snapshot()(&mut bytes);
             if let Err(error) = written {
-                return Err(Violation::new("G9", format!("{id} cannot write its state: {error}")));
+                return Err(Violation::new(
+                    "G9",
+                    format!("{node} cannot write its state: {error}"),
+                ));
             }
-            states.push((id, bytes));
-        }
-        if let Some((first, rest)) = states.split_first()
-            && let Some((other, _)) = rest.iter().find(|(_, bytes)| *bytes != first.1)
-        {
-            let what = format!(
-                "the snapshots of {} and {other} differ, at slot {}",
-                first.0,
-                self.ghost.next()
-            );
-            return Err(Violation::new("G9", what));
+            self.judge(&Event::State { node, bytes: &bytes })?;
         }
         Ok(())
     }

@@ -18,8 +18,9 @@ use super::{
     process::{Input, Letter, Line, Output, Parcel},
 };
 use crate::{
-    event::{Event, Judged, Outcome, Violation},
+    event::{Event, Judged, Line as On, Outcome, Violation},
     ghost::bit,
+    properties::bounds::is_unrest,
     recorder::{Content, Party, Seen},
 };
 
@@ -107,7 +108,7 @@ impl<M: Machine> World<'_, M> {
         let now = self.now;
         self.mend(place);
         let process = &mut self.processes[place];
-        let clock = process.clock(now);
+        let (clock, second) = (process.clock(now), process.is_second());
         let Some(up) = process.up.as_mut().filter(|_| process.paused <= now) else {
             return Ok(());
         };
@@ -126,8 +127,30 @@ impl<M: Machine> World<'_, M> {
         if led != leads {
             self.marks.add(if leads { "elected" } else { "preempted" });
         }
+        for record in up.io.appended.drain(..) {
+            if !second {
+                self.ghost.append(process.id, record.clone());
+            }
+            up.batch.push(record);
+        }
         self.performed(place, before)?;
+        if leads && self.plan.cluster.lease > 0 {
+            self.looks_at_leases()?;
+        }
         self.lets_out(place, ticked)
+    }
+
+    /// Tells the properties which leaders would let reads be served now.
+    fn looks_at_leases(&mut self) -> Judged {
+        for process in &self.processes {
+            let leads = |up: &&super::process::Up<M>| up.engine.leads();
+            let Some(up) = process.up.as_ref().filter(leads) else { continue };
+            if let Some(epoch) = up.engine.lease(process.clock(self.now)) {
+                let event = Event::WouldServe { node: process.id, epoch };
+                self.properties.judge(&event, &mut self.ghost)?;
+            }
+        }
+        Ok(())
     }
 
     /// Carries out what a process has asked for.
@@ -137,12 +160,6 @@ impl<M: Machine> World<'_, M> {
         let second = process.is_second();
         let Some(up) = &mut process.up else { return Ok(()) };
         let ballot = up.engine.acceptor().ballot_num();
-        for record in up.io.appended.drain(..) {
-            if !second {
-                self.ghost.append(node, record.clone());
-            }
-            up.batch.push(record);
-        }
         let jobs: Vec<_> = up.io.jobs.drain(..).collect();
         let stop = up.io.stop.take();
         let slot_out = up.engine.slot_out();
@@ -247,19 +264,21 @@ impl<M: Machine> World<'_, M> {
         if kind == "granted" {
             self.marks.add("lease granted");
         }
-        let event = Event::Sent { from, incarnation, message: &message, slot_out };
+        if is_unrest(from, &message, &self.ghost) {
+            self.busy = self.now;
+        }
+        let mut bytes = Vec::new();
+        if self.plan.cluster.wire {
+            wire::encode_message(&message, &mut bytes);
+        }
+        let len = bytes.len();
+        let event = Event::Sent { from, incarnation, message: &message, slot_out, bytes: len };
         self.judge(&event)?;
         let Some(Line::Connected { life }) = line else {
             self.trace.see(self.now, Seen::Loses(number, "no connection"));
             return Ok(());
         };
-        let letter = if self.plan.cluster.wire {
-            let mut bytes = Vec::new();
-            wire::encode_message(&message, &mut bytes);
-            Letter::Bytes(bytes)
-        } else {
-            Letter::Plain(message)
-        };
+        let letter = if len > 0 { Letter::Bytes(bytes) } else { Letter::Plain(message) };
         if (kind == "p1b" || kind == "p2b") && self.wires.holds(from, kind, self.now) {
             self.marks.add("vote held back");
         }
@@ -335,8 +354,8 @@ impl<M: Machine> World<'_, M> {
             Tell::Answer { id, answer } => {
                 self.marks.add("read answered");
                 let applied = self.workload.applied(answer);
-                let port = number as u64;
-                let event = Event::ReadAnswered { node, port, id, applied, slot_out };
+                let over = On { client: number as u64, conn };
+                let event = Event::ReadAnswered { node, over, id, applied, slot_out };
                 self.judge(&event)?;
             }
             Tell::Refused { .. }
@@ -345,7 +364,7 @@ impl<M: Machine> World<'_, M> {
             | Tell::Leader { .. }
             | Tell::Members { .. } => {}
         }
-        let said = Said::Bytes(parcel, bytes);
+        let said = Said::Bytes { by: node, number: parcel, bytes };
         let at = self.now + self.wires.latency(&mut self.streams);
         self.queue.push(at, Happening::Told { client: number, conn, said });
         Ok(())

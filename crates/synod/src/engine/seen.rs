@@ -1,5 +1,7 @@
 //! What an observer may want to see of a node: one that compares nodes with one another.
 
+use std::time::Duration;
+
 use synod_paxos::{NodeId, Variable, acceptor::Acceptor};
 
 use super::Engine;
@@ -39,6 +41,14 @@ impl<M: Machine> Engine<M> {
     #[must_use]
     pub fn sequence_of(&self, node: NodeId) -> Option<u64> {
         self.lives.sequence_of(node)
+    }
+
+    /// The epoch of the configuration whose acceptors have granted the leader here a lease, if a
+    /// read that came `now` would be served by it.
+    #[must_use]
+    pub fn lease(&self, now: Duration) -> Option<u64> {
+        let held = self.node.holds_lease_at(now);
+        held.then(|| self.node.leader().config().epoch)
     }
 
     /// The number that a node's disk has drawn, as the log says.
