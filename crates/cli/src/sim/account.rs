@@ -124,6 +124,7 @@ mod tests {
         Report {
             outcome: Err(Violation { property: "G3", what: "n1 and n2 differ\nat slot 4".into() }),
             events: 12_345,
+            answered: 0,
             trace: 0xab,
             marks: Marks::default(),
             faults: BTreeMap::new(),
