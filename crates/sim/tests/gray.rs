@@ -55,7 +55,6 @@ fn share(fault: &Fault) -> u64 {
         with += answered(&plan) - before;
     }
     assert!(without > 500 * SEEDS, "{without} answers prove nothing");
-    println!("{without} answers, and {with} with {fault:?}");
     with * 100 / without
 }
 
