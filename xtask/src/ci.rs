@@ -81,7 +81,7 @@ fn slow() -> Result<Vec<Step>> {
         cargo(&[("SYNOD_SEEDS", "20000")], "test --profile ci -p synod-paxos --test schedule"),
         cargo(&[], "test --profile ci -p synod-paxos --test model -- --ignored --nocapture"),
         // Always the same seeds: what fails here is the change's.
-        cargo(&[], "run --profile ci --quiet -- sim --seeds 4000 --all-marks"),
+        cargo(&[], "run --profile ci --quiet -- sim --seeds 20000 --all-marks"),
         cargo(&[], "build --release"),
         Step { title: "one plan has one course, in each profile".into(), work: Box::new(compare) },
     ];
