@@ -84,7 +84,7 @@ pub(crate) struct Sim {
     /// Other seeds to try with each smaller plan: more for a failure that needs luck
     #[arg(long, value_name = "N", default_value_t = 0, requires = "shrink")]
     rolls: u16,
-    /// Write the plan to a file, as a script: the smaller one, with --shrink
+    /// Write the plan to a file, as a script, instead of running it; the smaller one, with --shrink
     #[arg(long, value_name = "FILE.toml", requires = "one")]
     write: Option<PathBuf>,
     /// Print the outcome as a JSON object too, on the last line

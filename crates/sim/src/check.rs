@@ -64,7 +64,8 @@ impl std::error::Error for Failed {}
 /// whatever happens, all copies must stay the same, and every command be performed once.
 ///
 /// What this finds in a state machine is what makes copies differ: a clock, randomness, the order
-/// of a `HashMap`, something left out of the snapshot, a panic.
+/// of a `HashMap`, something left out of the snapshot, a panic. Equal states must have equal
+/// snapshots, too, byte for byte: those of a `HashMap` are not, even if it is only looked up in.
 ///
 /// `SYNOD_SEEDS` asks for more seeds, `SYNOD_FROM` for others.
 ///

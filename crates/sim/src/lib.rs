@@ -1,6 +1,6 @@
 //! Runs the code that ships on a simulated cluster: one thread, virtual time, and one seed that
 //! draws everything. Networks, disks, clocks, processes, clients and operators fail as a [`Plan`]
-//! says, and [`PROPERTIES`] are checked on every event.
+//! says, and [`PROPERTIES`] are checked on every event, but for D1 and V4, which compare runs.
 //!
 //! What runs inside is [`synod::engine::Engine`], with the protocol, the log and the snapshots of a
 //! node, on a disk in memory; only sockets, threads and the clock are made up.

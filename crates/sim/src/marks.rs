@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 pub struct Marks(BTreeMap<&'static str, u64>);
 
 /// Everything that is counted.
-pub const MARKS: [&str; 42] = [
+pub const MARKS: [&str; 43] = [
     "elected",
     "preempted",
     "hole filled with a no-op",
@@ -47,6 +47,7 @@ pub const MARKS: [&str; 42] = [
     "machine panicked",
     "machine panicked in recovery",
     "disk lied",
+    "stale sector",
     "sector in a wrong place",
     "next version",
     "former session refused",

@@ -132,10 +132,10 @@ impl Plan {
     #[must_use]
     pub fn with_upgrade(mut self) -> Self {
         let Cluster { full, witnesses, read_copies, .. } = self.cluster;
-        let nodes = full + witnesses + read_copies;
+        let nodes = full.saturating_add(witnesses).saturating_add(read_copies);
         if !self.faults.iter().any(|planned| matches!(planned.fault, Fault::Upgrade { .. })) {
             let faults = (1..=nodes).map(|node| Planned {
-                at: self.chaos / u64::from(2 * nodes) * u64::from(node),
+                at: self.chaos / (2 * u64::from(nodes)) * u64::from(node),
                 fault: Fault::Upgrade { node, down: 10_000 },
             });
             self.faults.extend(faults);

@@ -119,8 +119,9 @@ where
 
 /// As [`check`](crate::check), on clusters whose nodes are restarted with another version of the
 /// state machine, one after the other. Both versions must read each other's snapshots. `command`
-/// draws what clients send all the time; `switch` is sent when all nodes run the new version, so
-/// that is where what it does may begin to differ.
+/// draws what clients send all the time: both must be able to read it, and must answer alike.
+/// `switch` is sent when all nodes run the new version, so that is where what it does may begin to
+/// differ.
 ///
 /// # Errors
 /// The first seed that fails.

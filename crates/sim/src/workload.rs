@@ -19,7 +19,8 @@ pub trait Workload<M: Machine>: Sync {
     /// The next command of some client.
     fn command(&self, rng: &mut Rng) -> M::Command;
 
-    /// The command that an operator sends when all nodes run the next version.
+    /// The command that an operator sends when all nodes run the next version. Eight bytes follow
+    /// it, which a machine must not mind.
     fn switch(&self, rng: &mut Rng) -> M::Command {
         self.command(rng)
     }

@@ -36,7 +36,7 @@ use crate::{
     ghost::Ghost,
     history::History,
     marks::Marks,
-    plan::Plan,
+    plan::{Fault, Plan},
     properties::{Properties, bounds::is_bounded},
     queue::{Queue, Time},
     recorder::{Party, Seen},
@@ -47,6 +47,9 @@ use crate::{
 
 /// The cluster's number.
 const CLUSTER: u64 = 0x5eed;
+/// How long an upgrade is put off while nobody else must restart.
+const POSTPONED: Time = 50_000_000;
+
 /// Something that will happen.
 pub(crate) enum Happening {
     /// Something arrives at a machine, for its process of this life; for whichever runs, if 0.
@@ -235,6 +238,10 @@ impl<'w, M: Machine> World<'w, M> {
             Happening::Client { client } => self.client(client),
             Happening::Fault(place) => {
                 let fault = self.plan.faults[place].fault.clone();
+                if matches!(fault, Fault::Upgrade { .. }) && self.is_undetected() && !self.calm {
+                    self.queue.push(self.now + POSTPONED, Happening::Fault(place));
+                    return Ok(());
+                }
                 self.goes_wrong(&fault)
             }
             Happening::Heal => self.heal(),
@@ -253,7 +260,13 @@ impl<'w, M: Machine> World<'w, M> {
         };
         let rate = if self.plan.cluster.in_phase { 1_000_000 } else { rate };
         let mut process = Process::new(id, rate);
-        process.next_version = self.processes.iter().any(|process| process.next_version);
+        let mut faults = self.plan.faults.iter().map(|planned| &planned.fault);
+        if faults.clone().any(|fault| matches!(fault, Fault::Stale { node, .. } if *node == id.0)) {
+            process.disk.keep_history();
+        }
+        // Whoever comes later comes as the next version, if there will be one.
+        process.next_version =
+            self.now > 0 && faults.any(|fault| matches!(fault, Fault::Upgrade { .. }));
         self.processes.push(process);
         self.queue.push(self.now, Happening::Start { node: id });
         id
@@ -360,11 +373,12 @@ impl<'w, M: Machine> World<'w, M> {
 
     fn started(&mut self, place: usize, started: process::Started) -> Judged {
         let node = self.processes[place].id;
-        let found = || format!("starts, with {} records", started.before);
-        self.trace.tell(self.now, Party::Node(node), found, |text| Seen::Starts(node, text));
         if self.processes[place].is_second() {
+            self.remark(node, || "a second one starts".into());
             return self.turn(place);
         }
+        let found = || format!("starts, with {} records", started.before);
+        self.trace.tell(self.now, Party::Node(node), found, |text| Seen::Starts(node, text));
         self.remembers(place, started.before, &started.survived)?;
         for record in &started.first {
             self.ghost.append(node, record.clone());
@@ -431,6 +445,7 @@ impl<'w, M: Machine> World<'w, M> {
         let (first, config) = (up.engine.schedule().newest_from(), up.engine.schedule().latest());
         let latest = Known { first, config };
         let event = Event::Performed { node: *node, at, latest };
+        self.ghost.notice(&event, &mut self.reference);
         self.properties.judge(&event, &mut self.ghost)
     }
 }

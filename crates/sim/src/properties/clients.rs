@@ -30,7 +30,6 @@ pub(super) struct Clients {
     seen_applied: u64,
     reads: BTreeMap<(u64, u64), (Slot, u64)>,
     not_done: BTreeSet<(ClientId, u64)>,
-    answered: BTreeSet<(ClientId, u64)>,
     /// Slots below have been looked at.
     looked_at: Slot0,
 }
@@ -143,7 +142,6 @@ impl Clients {
         if let Some(performed) = performed {
             self.seen.0 = self.seen.0.max(performed.slot.next());
         }
-        self.answered.insert(key);
         Ok(())
     }
 

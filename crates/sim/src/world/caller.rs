@@ -194,17 +194,21 @@ impl Caller {
     }
 
     pub(crate) fn call(&mut self, now: Duration, op: synod_paxos::Op, out: &mut Vec<Sent>) {
-        let waiter = Waiter::Command(self.next_cid);
-        self.asked.insert(self.next_cid, self.calls.id());
-        self.next_cid += 1;
+        let (waiter, mut took) = (Waiter::Command(self.next_cid), false);
         self.waiting += 1;
         self.calls.request(now, Request::Call(op), WITHIN, waiter, |ask| {
             let new = match &ask {
                 Ask::Command(command) => New::Command(command.clone()),
                 Ask::Read { .. } | Ask::Manage { .. } => New::Again,
             };
+            took = true;
             send(&ask, new, out)
         });
+        // One that is too long, say, is refused, and takes no number.
+        if took {
+            self.asked.insert(self.next_cid, self.calls.id());
+            self.next_cid += 1;
+        }
     }
 
     pub(crate) fn read(

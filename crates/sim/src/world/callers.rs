@@ -55,7 +55,7 @@ impl<M: Machine> World<'_, M> {
         self.settled(number, settled, None, None)?;
         self.come_back(number);
         self.ask(number)?;
-        let think = micros(self.plan.workload.think.max(100));
+        let think = micros(self.plan.workload.think.max(1000)); // Every answer is a look, too.
         let pause = if self.callers[number].left > 0 { think } else { 20_000_000 };
         let at = self.now + self.streams.client.u64(pause / 2..=pause);
         self.queue.push(at, Happening::Client { client: number });

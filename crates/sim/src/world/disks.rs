@@ -168,7 +168,7 @@ impl<M: Machine> World<'_, M> {
         let node = self.processes[place].id;
         let disk = self.processes[place].disk.clone();
         if let Some(up) = self.processes[place].up.take() {
-            self.end_of(node, &up, || format!("crashes: {left:?} is left"));
+            self.end_of(place, &up, || format!("crashes: {left:?} is left"));
             let lines: Vec<NodeId> = up.lines.keys().copied().collect();
             up.log.write_only(&disk);
             let notices = matches!(left, Left::Process);
@@ -180,9 +180,13 @@ impl<M: Machine> World<'_, M> {
     }
 
     /// What a process had not looked at is lost with it.
-    fn end_of(&mut self, node: NodeId, up: &Up<M>, what: impl FnOnce() -> String) {
+    fn end_of(&mut self, place: usize, up: &Up<M>, what: impl FnOnce() -> String) {
         for number in up.inbox.iter().filter_map(Input::number) {
             self.trace.see(self.now, Seen::Loses(number, "crashed before it looked"));
+        }
+        let (node, second) = (self.processes[place].id, self.processes[place].is_second());
+        if second {
+            return self.remark(node, what);
         }
         self.trace.tell(self.now, Party::Node(node), what, |text| Seen::Ends(node, text));
     }
@@ -190,7 +194,7 @@ impl<M: Machine> World<'_, M> {
     /// A process ends and nothing else happens.
     pub(super) fn ends(&mut self, place: usize, why: &str) {
         if let Some(up) = self.processes[place].up.take() {
-            self.end_of(self.processes[place].id, &up, || format!("ends: {why}"));
+            self.end_of(place, &up, || format!("ends: {why}"));
             let lines: Vec<NodeId> = up.lines.keys().copied().collect();
             self.ended(place, true, lines);
         }

@@ -32,13 +32,13 @@ fn of(node: u32) -> Set {
 impl<M: Machine> World<'_, M> {
     /// A fault, if it can happen as things are.
     pub(super) fn goes_wrong(&mut self, fault: &Fault) -> Judged {
-        self.trace.note(self.now, || format!("{fault:?}"));
-        self.trace.see(self.now, Seen::Fault(fault));
-        *self.faults.entry(fault.name()).or_default() += 1;
         let replaces = matches!(fault, Fault::Reconfigure { .. });
         if (fault.crashes() || replaces) && self.is_undetected() {
             return Ok(());
         }
+        self.trace.note(self.now, || format!("{fault:?}"));
+        self.trace.see(self.now, Seen::Fault(fault));
+        *self.faults.entry(fault.name()).or_default() += 1;
         match *fault {
             Fault::Part { ref side, mute, deaf, lasts } => self.parts(side, (mute, deaf), lasts),
             Fault::Isolate { lasts } => self.isolates(lasts),
@@ -183,10 +183,10 @@ impl<M: Machine> World<'_, M> {
     /// A node's clock stands still, and perhaps its process as well.
     fn stops_clock(&mut self, place: usize, until: Time, asleep: bool) {
         let process = &mut self.processes[place];
-        process.stop_clock(self.now, until);
-        if process.up.is_some() {
-            self.marks.add("clock stood still");
+        if !process.stop_clock(self.now, until) {
+            return;
         }
+        self.marks.add("clock stood still");
         if asleep {
             process.paused = process.paused.max(until);
             let node = process.id;

@@ -31,6 +31,7 @@ impl<M: Machine> World<'_, M> {
             process.disk.set_space(None);
             process.disk.set_hung(false);
             (process.paused, process.last_words) = (now, None);
+            process.clock_goes_on(now);
             self.honest(place);
             let process = &mut self.processes[place];
             if process.dead.is_some() {

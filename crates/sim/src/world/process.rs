@@ -383,12 +383,18 @@ impl<M: Machine> Process<M> {
         if at > up.still.0 { at.saturating_add(up.still.1 - up.still.0) } else { at }
     }
 
-    /// Its clock stands still until then.
-    pub(crate) fn stop_clock(&mut self, now: Time, until: Time) {
-        let Some(up) = &mut self.up else { return };
-        if now >= up.still.1 {
-            up.stood += up.still.1 - up.still.0;
-            up.still = (now, until.max(now));
+    /// Its clock stands still until then. False if it has none, or that stands still already.
+    pub(crate) fn stop_clock(&mut self, now: Time, until: Time) -> bool {
+        let Some(up) = self.up.as_mut().filter(|up| now >= up.still.1) else { return false };
+        up.stood += up.still.1 - up.still.0;
+        up.still = (now, until.max(now));
+        true
+    }
+
+    /// Its clock goes on, if it stood still.
+    pub(crate) fn clock_goes_on(&mut self, now: Time) {
+        if let Some(up) = &mut self.up {
+            up.still.1 = up.still.1.min(now).max(up.still.0);
         }
     }
 

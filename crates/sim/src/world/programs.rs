@@ -67,7 +67,7 @@ impl<M: Machine> World<'_, M> {
     pub(super) fn upgrades(&mut self, place: usize, down: Time) -> Judged {
         self.processes[place].next_version = true;
         self.crash(place, Left::Process, down)?;
-        let all = self.processes.iter().all(|process| process.next_version);
+        let all = self.processes.iter().all(|it| it.next_version || it.is_second());
         if all && !self.turned_on && self.callers[0].errand.is_none() {
             self.turned_on = true;
             let command = self.workload.switch(&mut self.streams.operator);

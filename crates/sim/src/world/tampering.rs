@@ -25,14 +25,21 @@ impl<M: Machine> World<'_, M> {
         self.judge(&Event::Forgot { node })
     }
 
-    /// Something happens to what is on the disk of a node that is down.
-    fn damages(&mut self, place: usize, down: Time, how: fn(&mut Self, &SimDisk)) -> Judged {
+    /// Something happens to what is on the disk of a node that is down; `how` says whether.
+    fn damages(
+        &mut self,
+        place: usize,
+        down: Time,
+        how: fn(&mut Self, &SimDisk) -> bool,
+    ) -> Judged {
         self.crash(place, Left::All, down)?;
         if self.processes[place].up.is_some() || self.processes[place].dead.is_some() {
             return Ok(());
         }
         let damaged = self.processes[place].disk.fork();
-        how(self, &damaged);
+        if !how(self, &damaged) {
+            return Ok(());
+        }
         self.replaces(place, damaged)
     }
 
@@ -41,27 +48,26 @@ impl<M: Machine> World<'_, M> {
         self.damages(place, down, |world, disk| {
             let files: Vec<(String, Vec<u8>)> = disk.files().into_iter().collect();
             let rng = &mut world.streams.disk;
-            let Some((name, bytes)) = rng.choice(files.iter()) else { return };
+            let Some((name, bytes)) = rng.choice(files.iter()) else { return false };
             // Most of a segment is empty: bits that say something are the interesting ones.
             let said: Vec<usize> = (0..bytes.len()).filter(|place| bytes[*place] != 0).collect();
-            if let Some(offset) = rng.choice(said.iter()) {
-                disk.flip_bit(name, *offset as u64, rng.u32(0..8));
-            }
+            let Some(offset) = rng.choice(said.iter()) else { return false };
+            disk.flip_bit(name, *offset as u64, rng.u32(0..8))
         })
     }
 
     /// A sector is what it once was.
     pub(super) fn stales(&mut self, place: usize, down: Time) -> Judged {
-        self.processes[place].disk.keep_history();
         self.damages(place, down, |world, disk| {
             let files: Vec<String> = disk.files().into_keys().collect();
             let rng = &mut world.streams.disk;
-            let Some(name) = rng.choice(files.iter()) else { return };
+            let Some(name) = rng.choice(files.iter()) else { return false };
             let sectors: Vec<u64> = (0..32).filter(|at| disk.versions(name, *at) > 0).collect();
-            if let Some(sector) = rng.choice(sectors.iter()) {
-                let back = rng.usize(1..=disk.versions(name, *sector));
-                disk.restore_sector(name, *sector, back);
-            }
+            let Some(sector) = rng.choice(sectors.iter()) else { return false };
+            let back = rng.usize(1..=disk.versions(name, *sector));
+            let restored = disk.restore_sector(name, *sector, back);
+            world.marks.add_many("stale sector", u64::from(restored));
+            restored
         })
     }
 
@@ -75,7 +81,7 @@ impl<M: Machine> World<'_, M> {
         self.damages(place, down, how)
     }
 
-    fn misplace(&mut self, disk: &SimDisk, swap: bool) {
+    fn misplace(&mut self, disk: &SimDisk, swap: bool) -> bool {
         let files: Vec<(String, Vec<u8>)> = disk.files().into_iter().collect();
         let says = |bytes: &[u8]| bytes.iter().any(|byte| *byte != 0);
         let sectors: Vec<(usize, usize)> = files
@@ -89,11 +95,11 @@ impl<M: Machine> World<'_, M> {
         let rng = &mut self.streams.disk;
         let (Some(&from), Some(&to)) = (rng.choice(sectors.iter()), rng.choice(sectors.iter()))
         else {
-            return;
+            return false;
         };
         let bytes = |(file, at): (usize, usize)| &files[file].1[at * SECTOR..(at + 1) * SECTOR];
         if bytes(from) == bytes(to) {
-            return;
+            return false;
         }
         self.marks.add("sector in a wrong place");
         let put = |(file, at): (usize, usize), sector: &[u8]| {
@@ -105,6 +111,7 @@ impl<M: Machine> World<'_, M> {
         if swap {
             put(from, bytes(to));
         }
+        true
     }
 
     /// A disk says from now on that it syncs, and does not.

@@ -122,7 +122,9 @@ impl<M: Machine> World<'_, M> {
             Ok(ticked) => ticked,
             Err(panic) => return self.panicked(place, panic),
         };
-        self.trace.remembers(now, process.id, |show| up.engine.variables(show));
+        if !second {
+            self.trace.remembers(now, process.id, |show| up.engine.variables(show));
+        }
         let leads = up.engine.leads();
         if led != leads {
             self.marks.add(if leads { "elected" } else { "preempted" });
