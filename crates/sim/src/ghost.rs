@@ -4,7 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use synod::{Machine, engine::digest};
+use synod::{
+    Machine,
+    engine::{arrival, digest},
+};
 use synod_paxos::{
     Ballot, ClientId, Command, Config, Decree, Members, Message, NodeId, Op, Payload, Record, Slot,
     message::Vote, session::IN_FLIGHT_MAX,
@@ -90,6 +93,8 @@ pub(crate) struct Ghost {
     pub(crate) performed: BTreeMap<(ClientId, u64), Performed>,
     /// The latest durable snapshot of each node.
     pub(crate) saved: BTreeMap<NodeId, Slot>,
+    /// Which disk each node came with, and the slot that says so first.
+    pub(crate) arrivals: BTreeMap<NodeId, (u64, Slot)>,
     pub(crate) noops: u64,
     /// Some replica has performed everything below.
     pub(crate) slot_out: Slot,
@@ -119,6 +124,7 @@ impl Ghost {
             evictions: 0,
             performed: BTreeMap::new(),
             saved: BTreeMap::new(),
+            arrivals: BTreeMap::new(),
             noops: 0,
             slot_out: Slot::FIRST,
             begun: BTreeMap::new(),
@@ -337,7 +343,12 @@ impl Ghost {
             return;
         }
         let reply = match &command.op {
-            Op::Apply(op) => apply(op.as_slice(), point, machine),
+            Op::Apply(op) => {
+                if let Some((node, birth)) = arrival(op.as_slice()) {
+                    self.arrivals.entry(node).or_insert((birth, slot));
+                }
+                apply(op.as_slice(), point, machine)
+            }
             Op::Reconfigure(to) => self.reconfigure(slot, to.replaces, &to.members),
         };
         let first = Performed { slot, reply };

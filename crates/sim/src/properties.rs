@@ -1,8 +1,8 @@
 //! What must hold, checked on every event, by names that reports and tests use.
 //!
 //! A property remembers whatever it needs across crashes: nothing that has left a node, and nothing
-//! that was on its disk, can be taken back. They see what leaves a node, what its disk keeps, what its
-//! state adds up to, the ballot that it holds, and whether it would let a lease be read by now.
+//! that was on its disk, can be taken back. They see what leaves a node, what its disk keeps, what
+//! its state adds up to, the ballot that it holds, and whether it would now serve reads by a lease.
 
 mod acceptors;
 pub(crate) mod bounds;
@@ -50,10 +50,7 @@ pub const PROPERTIES: [(&str, &str); 37] = [
     ("M2", "every quorum of a configuration intersects the other phase's quorums"),
     ("M3", "a decree is decided by votes of members of its slot's configuration"),
     ("M4", "a node that has lost its memory is not let in, and no life is lived twice"),
-    (
-        "M5",
-        "who knows that it was removed begins no ballot; a lease is only of who leads in its configuration",
-    ),
+    ("M5", "who knows that it was removed begins no ballot; who has a lease leads in its epoch"),
     ("R1", "what happens in a run, and what is in flight, is bounded"),
     ("R2", "no message is larger than a frame may be"),
     ("V1", "after the faults, everything is answered and all replicas agree, in time"),

@@ -28,7 +28,7 @@ use crate::{
     error::StopReason,
     machine::{Machine, Restore, Snapshot},
     protocol::{Level, Refused, Tell},
-    system::{Replicated, is_arrival},
+    system::Replicated,
 };
 
 mod archive;
@@ -41,7 +41,7 @@ mod snapshots;
 pub use crate::{
     genesis::Genesis,
     metrics::Metrics,
-    system::{Head, digest, machine_op},
+    system::{Head, arrival, digest, machine_op},
 };
 pub use archive::{Archive, save};
 pub use found::Found;
@@ -282,7 +282,7 @@ impl<M: Machine> Engine<M> {
             Some(Refused::NoReplica)
         } else if self.disk_full && matches!(command.op, Op::Apply(_)) {
             Some(Refused::DiskFull)
-        } else if matches!(&command.op, Op::Apply(op) if is_arrival(op.as_slice())) {
+        } else if matches!(&command.op, Op::Apply(op) if arrival(op.as_slice()).is_some()) {
             Some(Refused::NotANode)
         } else {
             None

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, io, sync::Arc};
 
 use serde::{Deserialize, Serialize};
-use synod_paxos::{Payload, StateMachine};
+use synod_paxos::{NodeId, Payload, StateMachine};
 
 use crate::machine::{Machine, Snapshot};
 
@@ -61,10 +61,15 @@ pub fn machine_op<M: Machine>(command: &M::Command) -> Payload {
     Payload::from(bytes)
 }
 
-/// Whether an operation says that a node has started: nobody but a node may say that.
-pub(crate) fn is_arrival(op: &[u8]) -> bool {
-    let Some((&SYSTEM, command)) = op.split_first() else { return false };
-    matches!(postcard::from_bytes(command), Ok(SystemCommand::Arrived(..)))
+/// The node that has started, if an operation says that, and the number that its disk has drawn.
+/// Nobody but a node may say it.
+#[must_use]
+pub fn arrival(op: &[u8]) -> Option<(NodeId, u64)> {
+    let Some((&SYSTEM, command)) = op.split_first() else { return None };
+    match postcard::from_bytes(command) {
+        Ok(SystemCommand::Arrived(node, life, _)) => Some((NodeId(node), life.birth)),
+        Ok(SystemCommand::Book(_)) | Err(_) => None,
+    }
 }
 
 impl System {

@@ -204,14 +204,14 @@ impl<M: Machine> World<'_, M> {
         steady && !self.calm && !self.is_undetected()
     }
 
-    /// Whether all others are up, and know a node's disk: only then can they tell that it is
-    /// another one now, whatever becomes of them.
+    /// Whether all others are up, and have performed the command that says which disk a node has:
+    /// only then must they tell that it is another one now, whatever becomes of them.
     fn is_known_to_others(&self, place: usize) -> bool {
-        let node = self.processes[place].id;
-        let Some(up) = &self.processes[place].up else { return false };
-        let birth = up.identity.birth;
-        self.others(node)
-            .all(|other| other.up.as_ref().is_some_and(|up| up.engine.disk_of(node) == Some(birth)))
+        let Process { id: node, up: Some(up), .. } = &self.processes[place] else { return false };
+        let Some((birth, slot)) = self.ghost.arrivals.get(node) else { return false };
+        let knows =
+            |other: &Process<M>| other.up.as_ref().is_some_and(|up| up.engine.slot_out() > *slot);
+        up.identity.birth == *birth && self.others(*node).all(knows)
     }
 
     pub(super) fn wipes(&mut self, place: usize, down: Time) -> Judged {

@@ -50,10 +50,4 @@ impl<M: Machine> Engine<M> {
         let held = self.node.holds_lease_at(now);
         held.then(|| self.node.leader().config().epoch)
     }
-
-    /// The number that a node's disk has drawn, as the log says.
-    #[must_use]
-    pub fn disk_of(&self, node: NodeId) -> Option<u64> {
-        self.system().lives.get(&node.0).map(|life| life.birth)
-    }
 }
