@@ -353,7 +353,7 @@ impl<W> Remote<W> {
     fn gone(&mut self, now: Duration, place: usize, carried: bool) {
         if self.dialing == Some(place) {
             self.dialing = None;
-            self.next_dial = now + self.backoff.delay();
+            self.not_reached(now);
         }
         if self.current == Some(place) {
             self.current = None;
@@ -361,6 +361,15 @@ impl<W> Remote<W> {
         } else if let Some(current) = self.current.filter(|_| carried) {
             let mut link = self.links[current].as_mut();
             self.calls.resend(now, |ask| put(link.as_deref_mut(), &ask));
+        }
+    }
+
+    /// A dial has come to nothing. If it was for the leader, and nobody else is there to say who
+    /// leads now, it is somebody else's turn.
+    fn not_reached(&mut self, now: Duration) {
+        self.next_dial = now + self.backoff.delay();
+        if self.current.is_none() {
+            self.leader = None;
         }
     }
 
@@ -389,7 +398,7 @@ impl<W> Remote<W> {
             let last = format!("{address}: {error}");
             let addresses = self.route.addresses.join(", ");
             self.problem = Some(ConnectError::Unreachable { addresses, last });
-            self.next_dial = now + self.backoff.delay();
+            self.not_reached(now);
         }
     }
 

@@ -1,8 +1,16 @@
 //! Nodes that do not start, or stop: each with an error of its own.
 
-use std::{fs, net::TcpListener};
+use std::{fs, io::Write, net::TcpListener};
 
-use synod::{Client, ConnectError, Node, StartError, StopReason, transport::FrameError};
+use synod::{
+    Client, ConnectError, Node, StartError, StopReason,
+    transport::{
+        FrameError,
+        handshake::{Answer, Welcome},
+        put_frame,
+    },
+};
+use synod_paxos::{NodeId, Slot};
 
 use crate::cluster::{Cluster, Command, Journal, Query, addresses, append, stopped, until, wait};
 
@@ -93,7 +101,6 @@ fn a_client_that_reaches_something_else_is_told_so() {
     let address = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            use std::io::Write;
             let _ = stream.unwrap().write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
         }
     });
@@ -103,6 +110,33 @@ fn a_client_that_reaches_something_else_is_told_so() {
     let len = u32::from_le_bytes(*b"HTTP") as usize;
     let says = FrameError::TooLong { len, max: 64 << 10 }.to_string();
     assert!(error.to_string().contains(&says), "{error}");
+}
+
+/// Somebody lets a client in, names a leader that is dead, and is gone, too.
+#[test]
+fn a_client_whose_leader_is_dead_asks_others() {
+    let cluster = Cluster::new(1);
+    let last = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = last.local_addr().unwrap().to_string();
+    let members = vec![(NodeId(1), cluster.peers[0].clone()), (NodeId(9), addresses(1).remove(0))];
+    let (node, leader, slot_out) = (NodeId(8), Some(NodeId(9)), Slot::FIRST);
+    let (cluster_id, birth, incarnation, sequence) = (1, 1, 1, 1);
+    let welcome = Welcome {
+        cluster: cluster_id,
+        node,
+        birth,
+        incarnation,
+        sequence,
+        slot_out,
+        leader,
+        members,
+    };
+    let mut frame = Vec::new();
+    put_frame(&mut frame, |out| Answer::Welcome(welcome).encode(out)).unwrap();
+    let says = std::thread::spawn(move || last.accept().unwrap().0.write_all(&frame).unwrap());
+    let client: Client<Journal> = wait("connect", Client::connect([address])).unwrap();
+    says.join().unwrap();
+    append(&client, 1).unwrap();
 }
 
 #[test]
