@@ -8,22 +8,45 @@ use synod_sim::{Report, plan::Planned, record, run};
 
 use super::*;
 
-/// A small plan with faults: the first seed that meets the leader, a partition and a crash.
-fn eventful() -> Plan {
+/// Three nodes and two clients; nothing is left to what a seed draws.
+fn small() -> Plan {
+    const MS: u64 = 1000;
     let mut plan = Plan::of_seed(7);
+    plan.faults.clear();
+    plan.chaos = 300 * MS;
+    let cluster = &mut plan.cluster;
+    (cluster.full, cluster.witnesses, cluster.read_copies, cluster.phase2) = (3, 0, 0, 0);
+    (cluster.window, cluster.sessions, cluster.lease) = (3, 1000, 0);
+    (cluster.heartbeat, cluster.resend) = (20 * MS, 40 * MS);
+    cluster.patience = (100 * MS, 800 * MS);
+    (cluster.true_drift_ppm, cluster.turn, cluster.sync, cluster.work) = (0, 0, (100, 100), MS);
+    (cluster.segment_bytes, cluster.snapshot_every) = (16 << 10, 1 << 20);
+    (cluster.wire, cluster.in_phase) = (false, false);
+    let network = &mut plan.network;
+    (network.latency, network.late, network.in_order) = ((200, 200), 0, true);
+    (network.lost, network.doubled) = (0, 0);
+    let load = &mut plan.workload;
+    (load.clients, load.requests, load.in_flight, load.think) = (2, 30, 2, 5 * MS);
+    (load.reads, load.leased, load.local, load.retried, load.restarts) = (200, 0, 0, 0, 0);
+    load.patience = 200 * MS;
+    plan
+}
+
+/// The leader, a partition and a crash.
+fn eventful() -> Plan {
+    let mut plan = small();
     let isolate = Planned { at: 60_000, fault: Fault::Isolate { lasts: 90_000 } };
     let pause = Planned { at: 70_000, fault: Fault::Pause { node: 2, lasts: 30_000 } };
     let crash = Fault::Crash { node: 1, left: synod_sim::plan::Left::Nothing, down: 40_000 };
     plan.faults = vec![isolate, pause, Planned { at: 120_000, fault: crash }];
-    plan.chaos = plan.chaos.max(300_000);
     plan
 }
 
 /// A plan that cannot end well: it has to be over while clients are still asking.
 fn hopeless() -> Plan {
-    let mut plan = Plan::of_seed(0);
+    let mut plan = small();
     (plan.chaos, plan.healing, plan.workload.requests) = (100_000, 1, 500);
-    plan.faults.clear();
+    plan.network.latency = (5000, 5000);
     plan
 }
 
