@@ -116,7 +116,7 @@ fn frames() -> Vec<Seed> {
         birth: 3,
         incarnation: 4,
         process: 5,
-        sequence: 6,
+        began: 6,
         address: "a:1".into(),
     };
     let welcome = Answer::Welcome(Welcome {
