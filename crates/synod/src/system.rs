@@ -238,4 +238,24 @@ mod tests {
         assert_eq!(system.lives[&1], life(5, 3));
         assert_eq!(system.book[&1], "a");
     }
+
+    #[test]
+    fn a_snapshot_knows_whose_disk_is_whose() {
+        #[derive(Clone, Default, Serialize, Deserialize)]
+        struct Nothing;
+        impl crate::StateMachine for Nothing {
+            type Command = ();
+            type Reply = ();
+            type Query = ();
+            type Answer = ();
+            fn apply(&mut self, (): ()) {}
+            fn query(&self, (): ()) {}
+        }
+        let mut state = Replicated::new(Nothing, Preamble::default());
+        let life = Life { birth: 5, incarnation: 1 };
+        state.apply(SystemCommand::Arrived(1, life, "a".into()).op().as_slice());
+        let restored = Replicated::new(Nothing, state.preamble());
+        assert_eq!(restored.system.lives[&1], life);
+        assert_eq!(restored.digest, state.digest);
+    }
 }
