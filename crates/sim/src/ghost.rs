@@ -209,12 +209,12 @@ impl Ghost {
         Some(record)
     }
 
-    /// A record that was being written is on a node's disk after all; false if it is another one,
-    /// of a life that ended while it began. Those written before it are on disk, too, or lost.
-    pub(crate) fn survives(&mut self, node: NodeId, record: &Record) -> bool {
-        let Some(unsynced) = self.unsynced.get_mut(&node) else { return false };
-        let place = unsynced.iter().position(|written| written == record);
-        place.map(|place| drop(unsynced.drain(..=place))).is_some()
+    /// A record that was being written is on a node's disk after all. Returns it, behind those that
+    /// were written before it; nothing if it is another one, of a life that ended while it began.
+    pub(crate) fn survives(&mut self, node: NodeId, record: &Record) -> Option<Vec<Record>> {
+        let unsynced = self.unsynced.get_mut(&node)?;
+        let place = unsynced.iter().position(|written| written == record)?;
+        Some(unsynced.drain(..=place).collect())
     }
 
     /// What is not on a node's disk will never be. Whether there is any.

@@ -74,6 +74,11 @@ impl History {
         self.end(Key::Read(client, id), Outcome::Returned { at, result: answer.to_vec() });
     }
 
+    /// A client has ended with all that it waited for; it counts its reads anew.
+    pub(crate) fn left(&mut self, client: usize) {
+        self.open.retain(|key, _| !matches!(key, Key::Read(of, _) if *of == client));
+    }
+
     fn end(&mut self, key: Key, outcome: Outcome<Vec<u8>>) {
         if let Some(operation) = self.open.remove(&key) {
             self.operations[operation].outcome = outcome;

@@ -379,7 +379,7 @@ impl<'w, M: Machine> World<'w, M> {
         }
         let found = || format!("starts, with {} records", started.before);
         self.trace.tell(self.now, Party::Node(node), found, |text| Seen::Starts(node, text));
-        self.remembers(place, started.before, &started.survived)?;
+        self.remembers(place, &started)?;
         for record in &started.first {
             self.ghost.append(node, record.clone());
         }
@@ -399,17 +399,21 @@ impl<'w, M: Machine> World<'w, M> {
     }
 
     /// What a restart finds of what was being written: it is on disk now, or nowhere.
-    fn remembers(&mut self, place: usize, found: u64, survived: &[Record]) -> Judged {
+    fn remembers(&mut self, place: usize, started: &process::Started) -> Judged {
         let (node, tampered) = (self.processes[place].id, self.processes[place].tampered);
-        let known = self.ghost.durable.get(&node).copied().unwrap_or(0);
+        let (found, known) = (started.before, self.ghost.durable.get(&node).copied().unwrap_or(0));
         if found < known && !tampered {
             let what = format!("the log of {node} has {found} records, {known} had been synced");
             return Err(Violation::new("G7", what));
         }
         if found > known {
             self.marks.add("unsynced tail survived");
-            for record in survived {
-                if self.ghost.survives(node, record) {
+            for record in &started.survived {
+                let Some(written) = self.ghost.survives(node, record) else { continue };
+                // What was written before it was on disk as well, in segments that are gone; but
+                // if the disk has lost something, it may be that.
+                let from = if started.lost == 0 { 0 } else { written.len() - 1 };
+                for record in &written[from..] {
                     self.judge(&Event::Durable { node, record })?;
                 }
             }

@@ -63,7 +63,6 @@ pub(crate) struct Caller {
     pub(crate) sessions: u64,
     /// The next command's number, as the session counts.
     next_cid: u64,
-    next_read: u64,
     /// The sessions in which commands were asked for.
     asked: std::collections::BTreeMap<u64, ClientId>,
     /// Sessions that it has left behind or that have expired, and their next command's numbers.
@@ -90,7 +89,6 @@ impl Caller {
             patience,
             sessions: 0,
             next_cid: 1,
-            next_read: 1,
             asked: std::collections::BTreeMap::new(),
             former: Vec::new(),
             errand: None,
@@ -134,7 +132,7 @@ impl Caller {
         self.calls = Calls::new(ClientId { born: Slot(0), number: 0 }, self.patience);
         self.calls.expired(ClientId { born: Slot(0), number: 0 });
         (self.named, self.waiting, self.wire) = (false, 0, Wire::None);
-        (self.next_cid, self.next_read) = (1, self.next_read + (1 << 20));
+        self.next_cid = 1;
         self.copied.clear();
         self.asked.clear();
     }

@@ -106,6 +106,7 @@ impl<M: Machine> World<'_, M> {
         let who = Party::Client(number);
         self.trace.tell(self.now, who, what, |text| Seen::Remark(who, text));
         self.callers[number].restart();
+        self.history.left(number);
     }
 
     /// Makes new requests.

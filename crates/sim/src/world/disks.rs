@@ -44,14 +44,9 @@ impl<M: Machine> World<'_, M> {
         let Some(place) = self.running(node, life) else { return Ok(()) };
         let process = &mut self.processes[place];
         let Some(up) = &mut process.up else { return Ok(()) };
-        if process.disk.is_hung() {
+        // The kernel goes on while a process stands still; that is told when it goes on, too.
+        if process.disk.is_hung() || process.paused > self.now {
             up.log.stuck = true;
-            return Ok(());
-        }
-        if process.paused > self.now {
-            // The kernel goes on while the process does not; it is told when it does.
-            let at = process.paused;
-            self.queue.push(at, Happening::SyncEnds { node, life });
             return Ok(());
         }
         match up.log.end() {
