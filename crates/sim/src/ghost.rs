@@ -106,6 +106,8 @@ pub(crate) struct Ghost {
     unsynced: BTreeMap<NodeId, VecDeque<Record>>,
     /// How many records each node has had on disk.
     pub(crate) durable: BTreeMap<NodeId, u64>,
+    /// Nodes on disks that are not theirs. Nobody may let them in (M4), so their votes are none.
+    pub(crate) strangers: Set,
 }
 
 impl Ghost {
@@ -131,6 +133,7 @@ impl Ghost {
             twice: None,
             unsynced: BTreeMap::new(),
             durable: BTreeMap::new(),
+            strangers: 0,
         }
     }
 
@@ -237,8 +240,9 @@ impl Ghost {
             }
             Event::Durable { node, record: Record::Accepted(pvalue) } => {
                 self.propose(pvalue.slot, pvalue.ballot, &pvalue.decree);
+                let vote = bit(*node) & !self.strangers;
                 if let Some(proposed) = self.proposed_mut(pvalue.slot, pvalue.ballot) {
-                    proposed.accepted |= bit(*node);
+                    proposed.accepted |= vote;
                 }
                 if pvalue.ballot.leader == *node {
                     self.adopted_beside.insert(pvalue.ballot); // Accepting means adopting (E5).

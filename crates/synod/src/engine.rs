@@ -32,6 +32,7 @@ use crate::{
 };
 
 mod archive;
+mod backlog;
 mod effects;
 mod found;
 mod lives;
@@ -44,6 +45,7 @@ pub use crate::{
     system::{Head, arrival, digest, machine_op},
 };
 pub use archive::{Archive, save};
+use backlog::{Backlog, burdens};
 pub use found::Found;
 use lives::Lives;
 pub use lives::Stranger;
@@ -163,6 +165,7 @@ pub struct Engine<M: Machine> {
     before: u64,
     /// Messages that wait for as many records to be on disk.
     held: VecDeque<(u64, NodeId, Message)>,
+    backlog: Backlog,
     /// Whom to answer.
     ports: HashMap<ClientId, Port>,
     /// The client that was answered last, who is often the next.
@@ -231,6 +234,7 @@ impl<M: Machine> Engine<M> {
             awaited: 0,
             before: sequence,
             held: VecDeque::new(),
+            backlog: Backlog::default(),
             ports: HashMap::new(),
             recent: None,
             reads: Reads::default(),
@@ -257,6 +261,9 @@ impl<M: Machine> Engine<M> {
     #[inline]
     pub fn message(&mut self, now: Duration, from: NodeId, message: Message) {
         self.now = now;
+        if self.backlog.is_full() && burdens(&message) {
+            return; // As if it had been lost: it will be asked for again.
+        }
         self.node.step(now, from, message, &mut self.out);
     }
 
@@ -284,6 +291,8 @@ impl<M: Machine> Engine<M> {
             Some(Refused::DiskFull)
         } else if matches!(&command.op, Op::Apply(op) if arrival(op.as_slice()).is_some()) {
             Some(Refused::NotANode)
+        } else if self.backlog.is_full() {
+            Some(Refused::Busy)
         } else {
             None
         };
@@ -332,6 +341,7 @@ impl<M: Machine> Engine<M> {
     pub fn synced(&mut self, now: Duration, count: u64) {
         self.now = now;
         self.synced = self.synced.max(count.min(self.appended));
+        self.backlog.synced(self.synced);
     }
 
     /// Whether a message waits for records to be on disk. What nobody waits for can be written with

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     event::{Event, Judged},
+    ghost::bit,
     plan::Left,
     queue::Time,
 };
@@ -170,6 +171,10 @@ impl<M: Machine> World<'_, M> {
     /// From now on a node must not be let in by any other, and nobody else is to crash.
     pub(super) fn must_be_found_out(&mut self, place: usize) {
         self.returned = Some(place);
+        let process = &self.processes[place];
+        if !process.is_second() {
+            self.ghost.strangers |= bit(process.id);
+        }
         self.processes.iter_mut().for_each(|process| process.last_words = None);
     }
 

@@ -34,10 +34,14 @@ impl<M: Machine> Engine<M> {
                     self.awaited = self.appended;
                 }
                 self.saving.note(&record);
+                self.backlog.note(self.appended, &record);
                 host.append(record);
             }
             Effect::Send(to, message) => host.send(to, &message),
+            // What is left out is lost, as on any network.
+            Effect::SendWhenDurable(..) if self.backlog.is_full() => host.metrics().dropped += 1,
             Effect::SendWhenDurable(to, message) => {
+                self.backlog.hold();
                 self.held.push_back((self.awaited, to, message));
             }
             Effect::Respond(response) => self.respond(response, host),

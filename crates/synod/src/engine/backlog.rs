@@ -1,0 +1,118 @@
+//! How much waits for the disk. A node whose disk hangs is sent ever more that it would have to
+//! keep in memory until the disk goes on: beyond a bound it takes no more of it in.
+
+use std::collections::VecDeque;
+
+use synod_paxos::{Message, Record};
+
+/// Most bytes of commands that wait for the disk: what a slow disk may be behind in a burst, and
+/// far from what would matter to the machine.
+pub(super) const MOST: u64 = 256 << 20;
+/// What a record or message counts for besides its commands, in bytes.
+const EACH: u64 = 128;
+
+/// Records and messages that wait for the disk.
+#[derive(Default)]
+pub(super) struct Backlog {
+    /// Bytes of everything that has ever waited.
+    total: u64,
+    /// Bytes of what waits no more.
+    done: u64,
+    /// How many bytes there were when so many records had been appended.
+    steps: VecDeque<(u64, u64)>,
+}
+
+impl Backlog {
+    /// A record waits, which is no. `number` of this life.
+    #[inline]
+    pub(super) fn note(&mut self, number: u64, record: &Record) {
+        let commands = match record {
+            Record::Accepted(pvalue) => pvalue.decree.weight(),
+            Record::Learned { decree, .. } => decree.weight(),
+            Record::Started(_)
+            | Record::Campaigned(_)
+            | Record::Adopted(_)
+            | Record::Collected(_)
+            | Record::Performed { .. }
+            | Record::Lost { .. } => 0,
+        };
+        self.total += EACH + commands as u64;
+        self.steps.push_back((number, self.total));
+    }
+
+    /// A message waits for the records before it.
+    #[inline]
+    pub(super) fn hold(&mut self) {
+        self.total += EACH;
+        if let Some((_, total)) = self.steps.back_mut() {
+            *total = self.total;
+        }
+    }
+
+    /// So many records of this life are on disk.
+    pub(super) fn synced(&mut self, count: u64) {
+        while let Some((_, total)) = self.steps.pop_front_if(|(number, _)| *number <= count) {
+            self.done = total;
+        }
+        if self.steps.is_empty() {
+            self.done = self.total;
+        }
+    }
+
+    /// So much waits that no more can be taken in.
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        self.total - self.done > MOST
+    }
+}
+
+/// Whether a message leads to something that has to wait for the disk.
+pub(super) fn burdens(message: &Message) -> bool {
+    match message {
+        Message::Forward(_)
+        | Message::Propose(_)
+        | Message::P1a { .. }
+        | Message::P1b(_)
+        | Message::P2a(_)
+        | Message::P2b(_)
+        | Message::Decision { .. }
+        | Message::Decisions { .. }
+        | Message::Schedule(_)
+        | Message::SnapshotChunk(_)
+        | Message::Collect(_)
+        | Message::TakeOver { .. }
+        | Message::Ping { .. } => true,
+        Message::SlotOut(_)
+        | Message::AskSchedule
+        | Message::Learn(_)
+        | Message::FetchSnapshot { .. }
+        | Message::ReadQuery { .. }
+        | Message::ReadReply { .. }
+        | Message::Pong { .. }
+        | Message::Heartbeat { .. }
+        | Message::Lease(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use synod_paxos::Slot;
+
+    use super::*;
+
+    #[test]
+    fn what_waits_is_counted_until_it_is_on_disk() {
+        let mut backlog = Backlog::default();
+        for number in 1..=MOST / EACH {
+            backlog.note(number, &Record::Collected(Slot(number)));
+        }
+        assert!(!backlog.is_full());
+        backlog.hold();
+        assert!(backlog.is_full(), "messages count, too");
+        backlog.synced(1);
+        assert!(!backlog.is_full());
+        backlog.synced(MOST / EACH);
+        assert_eq!(backlog.total, backlog.done);
+        assert!(backlog.steps.is_empty());
+    }
+}
