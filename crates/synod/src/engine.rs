@@ -46,6 +46,7 @@ pub use crate::{
 };
 pub use archive::{Archive, save};
 use backlog::{Backlog, burdens};
+use effects::{Reads, Waiting};
 pub use found::Found;
 use lives::Lives;
 pub use lives::Stranger;
@@ -181,19 +182,6 @@ pub struct Engine<M: Machine> {
     /// Drawn when this node's disk was formatted.
     birth: u64,
     arrivals: Arrivals,
-}
-
-/// The reads that wait, by number.
-#[derive(Default)]
-struct Reads {
-    first: u64,
-    waiting: VecDeque<Option<Waiting>>,
-}
-
-struct Waiting {
-    port: Port,
-    id: u64,
-    query: Vec<u8>,
 }
 
 /// The commands by which a leader says which nodes have started.

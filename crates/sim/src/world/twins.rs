@@ -41,6 +41,7 @@ impl<M: Machine> World<'_, M> {
             return Ok(());
         }
         let first = &self.processes[place];
+        disk.set_space(None); // That one is not full.
         let mut twin = Process::new(node, first.rate);
         (twin.disk, twin.tampered, twin.twin) = (disk, true, Some(Twin::Second));
         twin.next_version = first.next_version;

@@ -1,8 +1,10 @@
 //! What the protocol asks for, carried out.
 
+use std::collections::VecDeque;
+
 use synod_paxos::{Effect, Outcome, Response};
 
-use super::{Engine, Host, Job, OWN, Reads, Waiting};
+use super::{Engine, Host, Job, OWN, Port};
 use crate::{
     machine::Machine,
     protocol::{Refused, Tell},
@@ -110,6 +112,19 @@ impl<M: Machine> Engine<M> {
         host.metrics().reads += 1;
         host.tell(port, &Tell::Answer { id, answer: &self.answer });
     }
+}
+
+/// The reads that wait, by number.
+#[derive(Default)]
+pub(super) struct Reads {
+    pub(super) first: u64,
+    pub(super) waiting: VecDeque<Option<Waiting>>,
+}
+
+pub(super) struct Waiting {
+    pub(super) port: Port,
+    pub(super) id: u64,
+    pub(super) query: Vec<u8>,
 }
 
 impl Reads {
