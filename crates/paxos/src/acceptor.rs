@@ -23,13 +23,9 @@ use crate::{
     invariant,
     message::{P1b, P2b, Vote},
     ring::Ring,
+    setup::Limits,
     types::{Ballot, Decree, PValue, Slot},
 };
-
-/// Most pvalues in one p1b.
-const P1B_PVALUES_MAX: usize = 1024;
-/// Most bytes of operations in one p1b, unless a single pvalue has more.
-const P1B_BYTES_MAX: usize = 1 << 20;
 
 /// The paper's acceptor α.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,6 +39,7 @@ pub struct Acceptor {
     /// The slots of which only the ballot is known in which something was accepted last. They are
     /// neither accepted above nor collected.
     lost: BTreeMap<Slot, Ballot>,
+    pub(crate) limits: Limits,
 }
 
 impl Default for Acceptor {
@@ -52,6 +49,7 @@ impl Default for Acceptor {
             accepted: Ring::new(Slot::FIRST),
             highest: Slot(Slot::FIRST.0 - 1),
             lost: BTreeMap::new(),
+            limits: Limits::default(),
         }
     }
 }
@@ -192,7 +190,7 @@ impl Acceptor {
         let mut report = Vec::new();
         for pvalue in self.pvalues(first).take_while(|p| lost.is_none_or(|lost| p.slot < lost)) {
             weight += pvalue.decree.weight();
-            let full = report.len() == P1B_PVALUES_MAX || weight > P1B_BYTES_MAX;
+            let full = report.len() >= self.limits.pvalues || weight > self.limits.message_bytes;
             if full && !report.is_empty() {
                 return (report, Some(pvalue.slot));
             }

@@ -23,11 +23,6 @@ use crate::{
     wire::{self, Frame},
 };
 
-/// Most decrees in one message.
-const DECREES_MAX: usize = 256;
-/// Most bytes of operations in one message, unless a single decree has more.
-const DECREES_BYTES_MAX: usize = 1 << 20;
-
 /// What a replica knows of the others, and of the way to catch up with them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Catchup {
@@ -205,10 +200,11 @@ impl<S: StateMachine> Replica<S> {
         }
         let mut weight = 0;
         let mut decrees = Vec::new();
-        for (_, decree) in self.decisions.iter_from(slot).take(DECREES_MAX) {
+        for (_, decree) in self.decisions.iter_from(slot).take(self.limits.decrees) {
             weight += decree.weight();
             let next = slot.plus(decrees.len() as u64);
-            if next >= self.slot_out || (weight > DECREES_BYTES_MAX && !decrees.is_empty()) {
+            if next >= self.slot_out || (weight > self.limits.message_bytes && !decrees.is_empty())
+            {
                 break;
             }
             decrees.push(decree.clone());
@@ -406,7 +402,7 @@ mod tests {
     fn what_is_taught_at_one_time_is_limited() {
         let (mut replica, mut out) = (behind(), Outbox::new(NodeId(1)));
         let client = ClientId { born: Slot::FIRST, number: 1 };
-        let third = DECREES_BYTES_MAX / 3 + 1;
+        let third = replica.limits.message_bytes / 3 + 1;
         for (cid, len) in (1..).zip([third, third, third, 3 * third, third, 0, 0]) {
             let op = Op::Apply(Payload::from(vec![0; len]));
             let decree = Decree::from(Vec::from([Command { client, cid, acked: cid, op }]));

@@ -25,11 +25,9 @@ use crate::{
     reconfig::{Config, Schedule},
     ring::Ring,
     scout::{Adopted, Scout},
+    setup::Limits,
     types::{Ballot, Decree, NodeId, PValue, Slot},
 };
-
-/// Most commanders that ask again at one time.
-const RESEND_MAX: usize = 64;
 
 /// The paper's leader λ.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,6 +62,7 @@ pub struct Leader {
     round: u64,
     /// Holes below this slot have been there for a whole round.
     holes: Slot,
+    pub(crate) limits: Limits,
 }
 
 /// Phase 1 for the slots from `first` up to `end` that one configuration governs.
@@ -126,6 +125,7 @@ impl Leader {
             performed: Slot::FIRST,
             round: 0,
             holes: Slot::FIRST,
+            limits: Limits::default(),
         }
     }
 
@@ -276,7 +276,7 @@ impl Leader {
     /// Asks again whoever has not answered, and fills holes that have been there for a while.
     pub fn resend(&mut self, out: &mut Outbox) {
         self.round += 1;
-        let (round, mut budget) = (self.round, RESEND_MAX);
+        let (round, mut budget) = (self.round, self.limits.resend);
         self.phases.iter().filter_map(|phase| phase.scout.as_ref()).for_each(|s| s.resend(out));
         let mut slot = self.proposals.base();
         while slot < self.proposals.end() {
@@ -553,8 +553,9 @@ mod tests {
     #[test]
     fn not_all_commanders_ask_again_at_once() {
         const MORE: u64 = 36;
-        const SLOTS: u64 = RESEND_MAX as u64 + MORE;
+        const SLOTS: u64 = 64 + MORE;
         let (mut leader, mut out) = campaigning(Schedule::new(members(ACCEPTOR), 2 * SLOTS));
+        leader.limits.resend = 64;
         adopted(&mut leader, Vec::new(), &mut out);
         for slot in (1..=SLOTS).map(Slot) {
             let propose = Propose { slot, decree: Decree::noop(), epoch: 0, replica: None };

@@ -136,7 +136,7 @@ pub use node::Node;
 pub use read::Level;
 pub use reconfig::{Config, Members, Quorums, Reconfiguration, Reconfigured, Schedule};
 pub use replica::{InvalidSnapshot, StateMachine};
-pub use setup::{RecoverError, Roles, Setup};
+pub use setup::{Limits, RecoverError, Roles, Setup};
 pub use types::{Ballot, ClientId, Command, Decree, NodeId, Op, PValue, Payload, Slot};
 pub use variables::Variable;
 

@@ -64,20 +64,23 @@ impl<S: StateMachine> Node<S> {
         setup: Setup,
         incarnation: u32,
         used: Ballot,
-        acceptor: Acceptor,
+        mut acceptor: Acceptor,
         state: S,
         out: &mut Outbox,
     ) -> Self {
-        let Setup { id, roles, schedule, timing, seed, sessions } = setup;
+        let Setup { id, roles, schedule, timing, seed, sessions, limits } = setup;
         out.persist(Record::Started(incarnation));
         let grants = Grants::new(timing.lease, incarnation == 1);
+        let mut replica = Replica::new(id, incarnation, state, schedule.clone(), sessions);
+        let mut leader = Leader::new(id, incarnation, used, schedule);
+        (replica.limits, leader.limits, acceptor.limits) = (limits, limits, limits);
         Self {
             id,
             roles,
             mask: roles.mask(),
             incarnation,
-            replica: Replica::new(id, incarnation, state, schedule.clone(), sessions),
-            leader: Leader::new(id, incarnation, used, schedule),
+            replica,
+            leader,
             acceptor,
             liveness: Liveness::new(timing, seed ^ (u64::from(incarnation) << 32)),
             grants,

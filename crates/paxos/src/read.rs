@@ -34,9 +34,6 @@ pub enum Level {
     Lease,
 }
 
-/// Most reads that wait at one time.
-const READS_MAX: usize = 1 << 16;
-
 /// The reads of one replica.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub(crate) struct Reads {
@@ -89,13 +86,13 @@ impl Reads {
         Self { number: u64::from(incarnation) << 32, questions, ..Self::default() }
     }
 
-    /// A read that comes after everything that was answered so far. False if there are too many.
-    fn queue(&mut self, id: u64, level: Level) -> bool {
+    /// A read that comes after everything that was answered so far. False if `most` wait already.
+    fn queue(&mut self, id: u64, level: Level, most: usize) -> bool {
         let asking = self.round.as_ref().map_or(0, |round| round.reads.len())
             + self.question.as_ref().map_or(0, |question| question.reads.len());
         let confirmed: usize = self.waiting.iter().map(|confirmed| confirmed.reads.len()).sum();
         let queued = self.queued.len() + self.leased.len();
-        let room = queued + asking + confirmed < READS_MAX;
+        let room = queued + asking + confirmed < most;
         if room {
             match level {
                 Level::Linearizable => self.queued.push(id),
@@ -231,7 +228,7 @@ impl<S: StateMachine> Replica<S> {
     /// [`Effect::ReadReady`] comes, the state contains every update that was answered before.
     /// False if too many wait, and this one will not be answered.
     pub fn read(&mut self, id: u64, level: Level) -> bool {
-        self.reads.queue(id, level)
+        self.reads.queue(id, level, self.limits.reads)
     }
 
     /// Case answer to a read query.

@@ -21,17 +21,9 @@ use crate::{
     reconfig::{Config, Reconfigured, Schedule},
     ring::Ring,
     session::{Admitted, Seen, Sessions},
+    setup::Limits,
     types::{ClientId, Command, Decree, NodeId, Op, Payload, Slot},
 };
-
-/// Most commands in one batch.
-const BATCH_COMMANDS_MAX: usize = 4096;
-/// Most bytes of operations in one batch, unless a single command has more.
-const BATCH_BYTES_MAX: usize = 1 << 20;
-/// Most commands that wait to be proposed. More are refused as busy.
-const REQUESTS_MAX: usize = 1 << 16;
-/// Most batches of others that wait to be proposed. More are dropped; their senders retry.
-const WAITING_MAX: usize = 1 << 10;
 
 /// What is replicated. It must be deterministic: equal operations in equal order give equal
 /// states and results, everywhere.
@@ -79,6 +71,7 @@ pub struct Replica<S> {
     pub(crate) admitted: Admitted,
     pub(crate) reads: Reads,
     pub(crate) catchup: Catchup,
+    pub(crate) limits: Limits,
     /// The leader that is believed to be active.
     pub(crate) lead: Option<NodeId>,
     /// Propose for ourselves, to all leaders: what was tried before did not help.
@@ -114,6 +107,7 @@ impl<S: StateMachine> Replica<S> {
             admitted: Admitted::new(),
             reads: Reads::new(incarnation),
             catchup: Catchup::default(),
+            limits: Limits::default(),
             lead: None,
             urgent: false,
             round: 0,
@@ -135,7 +129,7 @@ impl<S: StateMachine> Replica<S> {
             Some(Seen::TooFar) => return out.respond(client, cid, Outcome::Busy),
             None => return out.respond(client, cid, Outcome::Expired),
         }
-        if self.requests.len() >= REQUESTS_MAX || !self.has_room(client) {
+        if self.requests.len() >= self.limits.requests || !self.has_room(client) {
             if !self.admitted.has(client, cid) {
                 out.respond(client, cid, Outcome::Busy);
             }
@@ -148,7 +142,7 @@ impl<S: StateMachine> Replica<S> {
 
     /// A batch from another replica, to be proposed here.
     pub fn forwarded(&mut self, decree: Decree) {
-        if self.waiting.len() < WAITING_MAX {
+        if self.waiting.len() < self.limits.waiting {
             self.waiting.push_back(decree);
         }
     }
@@ -398,9 +392,9 @@ impl<S: StateMachine> Replica<S> {
     /// Everything that has piled up, as far as one decree may hold it.
     fn batch(&mut self) -> Decree {
         let mut weight = 0;
-        let fits = self.requests.iter().take(BATCH_COMMANDS_MAX).take_while(|command| {
+        let fits = self.requests.iter().take(self.limits.batch_commands).take_while(|command| {
             weight += command.weight();
-            weight <= BATCH_BYTES_MAX
+            weight <= self.limits.batch_bytes
         });
         let n = fits.count().max(1);
         if n == self.requests.len() {

@@ -54,6 +54,8 @@ pub struct Setup {
     pub seed: u64,
     /// Most sessions; the same on all nodes of a cluster.
     pub sessions: usize,
+    /// How much at one time.
+    pub limits: Limits,
 }
 
 impl Setup {
@@ -61,7 +63,49 @@ impl Setup {
     #[must_use]
     pub fn new(id: NodeId, schedule: Schedule) -> Self {
         let (timing, seed) = (Timing::default(), u64::from(id.0));
-        Self { id, roles: Roles::ALL, schedule, timing, seed, sessions: SESSIONS_MAX }
+        let (sessions, limits) = (SESSIONS_MAX, Limits::default());
+        Self { id, roles: Roles::ALL, schedule, timing, seed, sessions, limits }
+    }
+}
+
+/// How much a node takes on at one time. The defaults are for production; a simulation makes them
+/// small, so that what happens at a limit happens often. Nodes need not have the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Most commands in one batch.
+    pub batch_commands: usize,
+    /// Most bytes of operations in one batch, unless a single command has more.
+    pub batch_bytes: usize,
+    /// Most commands that wait to be proposed. More are refused as busy.
+    pub requests: usize,
+    /// Most batches of others that wait to be proposed. More are dropped; their senders retry.
+    pub waiting: usize,
+    /// Most reads that wait. More are refused.
+    pub reads: usize,
+    /// Most commanders that ask again at one time.
+    pub resend: usize,
+    /// Most pvalues in one p1b.
+    pub pvalues: usize,
+    /// Most decrees in one message of decisions.
+    pub decrees: usize,
+    /// Most bytes of operations in a p1b or a message of decisions, unless a single decree has
+    /// more.
+    pub message_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            batch_commands: 4096,
+            batch_bytes: 1 << 20,
+            requests: 1 << 16,
+            waiting: 1 << 10,
+            reads: 1 << 16,
+            resend: 64,
+            pvalues: 1024,
+            decrees: 256,
+            message_bytes: 1 << 20,
+        }
     }
 }
 

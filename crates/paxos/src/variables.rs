@@ -143,7 +143,7 @@ mod tests {
         message::{Message, P1b},
         reconfig::{Members, Schedule},
         replica::StateMachine,
-        setup::{Roles, Setup},
+        setup::{Limits, Roles, Setup},
         types::{Ballot, ClientId, Command, Decree, NodeId, Op, Payload},
     };
 
@@ -165,6 +165,7 @@ mod tests {
             timing: Timing::default(),
             seed: 1,
             sessions: 10,
+            limits: Limits::default(),
         };
         let mut out = Outbox::new(NodeId(1));
         (Node::format(setup, Nothing, &mut out), out)

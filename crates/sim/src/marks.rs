@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 pub struct Marks(BTreeMap<&'static str, u64>);
 
 /// Everything that is counted.
-pub const MARKS: [&str; 43] = [
+pub const MARKS: [&str; 46] = [
     "elected",
     "preempted",
     "hole filled with a no-op",
@@ -52,6 +52,9 @@ pub const MARKS: [&str; 43] = [
     "next version",
     "former session refused",
     "clock stood still",
+    "report in parts",
+    "snapshot in parts",
+    "refused as busy",
 ];
 
 impl Marks {

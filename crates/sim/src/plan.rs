@@ -7,6 +7,8 @@ mod draw;
 mod fault;
 
 use serde::{Deserialize, Serialize};
+use synod::engine::PART;
+use synod_paxos::Limits;
 
 pub use fault::{Fault, Left, Planned};
 
@@ -72,6 +74,15 @@ pub struct Cluster {
     pub work: u64,
     /// Messages between nodes travel as bytes.
     pub wire: bool,
+    /// Most commands in a batch, and so of whatever else nodes do several of at one time: requests
+    /// and reads that wait, decrees in a message, slots that are asked for again. 0 for what is
+    /// usual in production.
+    #[serde(default)]
+    pub batch: u32,
+    /// Most bytes of commands in a batch or message; sixteen times as many of a snapshot are in
+    /// one. 0 for what is usual in production.
+    #[serde(default)]
+    pub frame: u32,
     /// All nodes start at the same time, their clocks are right, and their time-outs are the same.
     #[serde(default)]
     pub in_phase: bool,
@@ -118,6 +129,34 @@ pub struct Load {
     pub patience: u64,
     /// How many clients come back with a new session now and then: the old one is left behind.
     pub restarts: u32,
+}
+
+impl Cluster {
+    /// How much a node takes on at one time.
+    pub(crate) fn limits(&self) -> Limits {
+        let usual = Limits::default();
+        let many = |times: usize, usual| match self.batch as usize {
+            0 => usual,
+            batch => batch.saturating_mul(times),
+        };
+        let bytes = |usual| if self.frame == 0 { usual } else { self.frame as usize };
+        Limits {
+            batch_commands: many(1, usual.batch_commands),
+            batch_bytes: bytes(usual.batch_bytes),
+            requests: many(4, usual.requests),
+            waiting: many(2, usual.waiting),
+            reads: many(2, usual.reads),
+            resend: many(1, usual.resend),
+            pvalues: many(1, usual.pvalues),
+            decrees: many(1, usual.decrees),
+            message_bytes: bytes(usual.message_bytes),
+        }
+    }
+
+    /// Bytes of a snapshot in one message.
+    pub(crate) fn part(&self) -> usize {
+        if self.frame == 0 { PART } else { self.frame as usize * 16 }
+    }
 }
 
 impl Plan {

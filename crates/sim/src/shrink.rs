@@ -101,7 +101,7 @@ pub fn shrink(
 }
 
 /// What is simpler one way than the other.
-const EDITS: [fn(&mut Plan); 22] = [
+const EDITS: [fn(&mut Plan); 24] = [
     |plan| plan.workload.reads = 0,
     |plan| plan.workload.leased = 0,
     |plan| plan.workload.local = 0,
@@ -116,6 +116,8 @@ const EDITS: [fn(&mut Plan); 22] = [
     |plan| plan.cluster.snapshot_every = 1 << 20,
     |plan| plan.cluster.wire = false,
     |plan| plan.cluster.in_phase = false,
+    |plan| plan.cluster.batch = 0,
+    |plan| plan.cluster.frame = 0,
     |plan| plan.cluster.turn = 0,
     |plan| plan.cluster.work = 0,
     |plan| plan.cluster.sync.1 = 0,

@@ -336,6 +336,7 @@ impl<'w, M: Machine> World<'w, M> {
             machine: if next { self.workload.upgraded() } else { self.workload.machine() },
             segment_bytes: self.plan.cluster.segment_bytes,
             snapshot_every: self.plan.cluster.snapshot_every,
+            part: self.plan.cluster.part(),
         };
         let (now, life) = (self.now, self.next_life);
         let process = &mut self.processes[place];
@@ -368,6 +369,7 @@ impl<'w, M: Machine> World<'w, M> {
             timing,
             seed: if cluster.in_phase { self.plan.seed } else { self.streams.process.u64(..) },
             sessions: usize::try_from(cluster.sessions).unwrap_or(usize::MAX),
+            limits: cluster.limits(),
         }
     }
 

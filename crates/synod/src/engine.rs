@@ -44,7 +44,7 @@ pub use crate::{
     metrics::Metrics,
     system::{Head, arrival, digest, machine_op},
 };
-pub use archive::{Archive, save};
+pub use archive::{Archive, PART, save};
 use backlog::{Backlog, burdens};
 use effects::{Reads, Waiting};
 pub use found::Found;

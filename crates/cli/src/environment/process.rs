@@ -122,13 +122,12 @@ impl Life {
 
 fn setup(stage: &Stage, id: NodeId) -> Setup {
     let plan = &stage.plan;
+    let schedule = synod_paxos::Schedule::new(plan.members.clone(), plan.window);
     Setup {
-        id,
         roles: plan.cast.name(id).role.roles(),
-        schedule: synod_paxos::Schedule::new(plan.members.clone(), plan.window),
         timing: plan.timing,
         seed: plan.seed ^ (u64::from(id.0) << 40),
-        sessions: synod_paxos::session::SESSIONS_MAX,
+        ..Setup::new(id, schedule)
     }
 }
 

@@ -68,6 +68,7 @@ pub(super) fn plan(seed: u64) -> Plan {
         quicken(&mut plan, rng);
     }
     plan.workload.local = local(&mut stream(seed, 6));
+    (plan.cluster.batch, plan.cluster.frame) = limits(&mut stream(seed, 7));
     plan.faults.sort_by_key(|planned| planned.at);
     plan
 }
@@ -135,7 +136,16 @@ fn cluster(rng: &mut Rng) -> Cluster {
         work: few(rng, 20 * MS),
         wire: one_in(rng, 4),
         in_phase: one_in(rng, 12),
+        batch: 0,
+        frame: 0,
     }
+}
+
+/// Where nothing is ever too much, what happens at limits never happens.
+fn limits(rng: &mut Rng) -> (u32, u32) {
+    let batch = if one_in(rng, 3) { count(rng, 4) } else { 0 };
+    let frame = if one_in(rng, 3) { 40 + count(rng, 1000) } else { 0 };
+    (batch, frame)
 }
 
 fn network(rng: &mut Rng) -> Network {

@@ -88,9 +88,9 @@ impl<M: Machine> World<'_, M> {
         let caller = &mut self.callers[number];
         if let Wire::Connected { conn, to, life } = std::mem::replace(&mut caller.wire, Wire::None)
         {
-            let (port, session) = (caller.port(conn), Some(caller.calls.id()));
+            let port = caller.port(conn);
             let at = self.now + self.wires.latency(&mut self.streams);
-            let parcel = Parcel::Gone { port, session };
+            let parcel = Parcel::Gone { port };
             self.queue.push(at, Happening::Arrives { to, life, parcel });
         }
     }

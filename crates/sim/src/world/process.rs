@@ -13,7 +13,7 @@ use synod::{
     protocol::Tell,
     transport::handshake::{Answer, Hello},
 };
-use synod_paxos::{Message, NodeId, Record, Setup};
+use synod_paxos::{ClientId, Message, NodeId, Record, Setup};
 use synod_storage::{Identity, Options, SimDisk, Snapshots, Store, Want};
 
 use super::{
@@ -63,7 +63,6 @@ pub(crate) enum Parcel {
     /// A client is gone.
     Gone {
         port: Port,
-        session: Option<synod_paxos::ClientId>,
     },
 }
 
@@ -194,6 +193,8 @@ pub(crate) struct Up<M: Machine> {
     /// When it is looked at the time next.
     pub(crate) tick_at: Option<Time>,
     pub(crate) lines: BTreeMap<NodeId, Line>,
+    /// The session of each client's connection, by port.
+    pub(crate) sessions: BTreeMap<u64, ClientId>,
     started: Time,
     /// How far the clock has leapt ahead.
     pub(crate) leapt: u64,
@@ -264,6 +265,8 @@ pub(crate) struct Birth<M> {
     pub(crate) machine: M,
     pub(crate) segment_bytes: u64,
     pub(crate) snapshot_every: u64,
+    /// Bytes of a snapshot in one message.
+    pub(crate) part: usize,
 }
 
 const PPM: u64 = 1_000_000;
@@ -301,10 +304,9 @@ impl<M: Machine> Process<M> {
         birth: Birth<M>,
         known: u64,
     ) -> Result<Started, StartError> {
-        let Birth { cluster, setup, process, fresh, machine, segment_bytes, snapshot_every } =
-            birth;
+        let Birth { cluster, setup, process, fresh, machine, .. } = birth;
         let want = Want { cluster, node: self.id };
-        let options = Options { segment_bytes, ..Options::default() };
+        let options = Options { segment_bytes: birth.segment_bytes, ..Options::default() };
         let mut store = Store::open(self.disk.clone(), want, fresh, options)?;
         let identity = store.identity();
         self.program = self.program.restarted(self.next_version);
@@ -312,7 +314,7 @@ impl<M: Machine> Process<M> {
         let Found { machine, head, snapshot_bytes, records } = Found::read(&mut store, machine)?;
         let snapshots = store.snapshots();
         let given_up = Arc::new(AtomicBool::new(false));
-        let archive = Archive::new(snapshots.clone(), given_up);
+        let archive = Archive::new(snapshots.clone(), given_up).in_parts_of(birth.part);
         let mut io = Io {
             outputs: Vec::new(),
             appended: Vec::new(),
@@ -335,7 +337,7 @@ impl<M: Machine> Process<M> {
             head,
             records,
             snapshot_bytes,
-            snapshot_every,
+            snapshot_every: birth.snapshot_every,
         };
         let before = store.sequence();
         let mut engine = Engine::start(boot, &mut io)?;
@@ -358,6 +360,7 @@ impl<M: Machine> Process<M> {
             turn_at: None,
             tick_at: None,
             lines: BTreeMap::new(),
+            sessions: BTreeMap::new(),
             started: now,
             leapt: 0,
             still: (0, 0),

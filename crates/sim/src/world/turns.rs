@@ -6,9 +6,9 @@ use synod::{
     Machine,
     engine::Port,
     error::StopReason,
-    protocol::{Ask, Tell},
+    protocol::{Ask, Refused, Tell},
 };
-use synod_paxos::{Message, NodeId, Slot, wire};
+use synod_paxos::{Message, NodeId, Slot, message::LeaseMessage, wire};
 
 use super::{
     Happening, Said, World,
@@ -263,9 +263,7 @@ impl<M: Machine> World<'_, M> {
         let (sender, receiver) = (Party::Node(from), Party::Node(to));
         let content = Content::Message(&message);
         self.trace.see(self.now, Seen::Sends { number, from: sender, to: receiver, content });
-        if kind == "granted" {
-            self.marks.add("lease granted");
-        }
+        self.marks_message(&message);
         if is_unrest(from, &message, &self.ghost) {
             self.busy = self.now;
         }
@@ -292,6 +290,16 @@ impl<M: Machine> World<'_, M> {
             return self.crash(place, left, down);
         }
         Ok(())
+    }
+
+    fn marks_message(&mut self, message: &Message) {
+        if matches!(message, Message::Lease(LeaseMessage::Granted { .. })) {
+            self.marks.add("lease granted");
+        } else if matches!(message, Message::P1b(p1b) if p1b.rest.is_some()) {
+            self.marks.add("report in parts");
+        } else if matches!(message, Message::SnapshotChunk(chunk) if chunk.offset > 0) {
+            self.marks.add("snapshot in parts");
+        }
     }
 
     /// Gives something to the network.
@@ -360,6 +368,8 @@ impl<M: Machine> World<'_, M> {
                 let event = Event::ReadAnswered { node, over, id, applied, slot_out };
                 self.judge(&event)?;
             }
+            Tell::Refused { why: Refused::Busy, .. }
+            | Tell::ReadRefused { why: Refused::Busy, .. } => self.marks.add("refused as busy"),
             Tell::Refused { .. }
             | Tell::ReadRefused { .. }
             | Tell::Report { .. }
@@ -448,13 +458,20 @@ impl<M: Machine> super::process::Up<M> {
             Parcel::Connect { client, conn } => {
                 self.io.outputs.push(Output::Welcome { client, conn });
             }
-            Parcel::Gone { port, session } => {
-                if let Some(session) = session {
+            Parcel::Gone { port } => {
+                if let Some(session) = self.sessions.remove(&port.0) {
                     self.engine.unbind(session, port);
                 }
             }
             Parcel::Ask { port, bytes, number: _ } => match Ask::take(&bytes) {
-                Ok(Ask::Command(command)) => self.engine.command(port, command, &mut self.io),
+                Ok(Ask::Command(command)) => {
+                    // As in production: a connection has one session, the last that it asked in.
+                    let before = self.sessions.insert(port.0, command.client);
+                    if let Some(before) = before.filter(|before| *before != command.client) {
+                        self.engine.unbind(before, port);
+                    }
+                    self.engine.command(port, command, &mut self.io);
+                }
                 Ok(Ask::Read { id, level, query }) => {
                     self.engine.read(clock, port, id, level, query, &mut self.io);
                 }

@@ -16,13 +16,15 @@ use super::{Finished, Head};
 use crate::machine::{Machine, Restore, Snapshot};
 
 /// Bytes of a snapshot in one message.
-const CHUNK: usize = 1 << 18;
+pub const PART: usize = 1 << 18;
 
 /// The snapshots of a node, and what has come of a peer's.
 pub struct Archive<D: Disk> {
     snapshots: Snapshots<D>,
     /// A peer's snapshot, as far as it has come.
     incoming: Option<(Slot, u64, Incoming<D>)>,
+    /// Bytes of a snapshot in one message.
+    part: usize,
     given_up: Arc<AtomicBool>,
 }
 
@@ -30,7 +32,13 @@ impl<D: Disk> Archive<D> {
     /// Once `given_up`, whatever reads or writes ends with an error.
     #[must_use]
     pub fn new(snapshots: Snapshots<D>, given_up: Arc<AtomicBool>) -> Self {
-        Self { snapshots, incoming: None, given_up }
+        Self { snapshots, incoming: None, part: PART, given_up }
+    }
+
+    /// The same, with so many bytes of a snapshot in one message; for simulations.
+    #[must_use]
+    pub fn in_parts_of(self, bytes: usize) -> Self {
+        Self { part: bytes.max(1), ..self }
     }
 
     /// [`Job::Serve`](super::Job::Serve): the part, and what to tell the engine.
@@ -58,7 +66,7 @@ impl<D: Disk> Archive<D> {
             return Ok(None);
         };
         let offset = if newest.slot == slot && offset <= newest.len { offset } else { 0 };
-        let bytes = self.snapshots.read_at(newest.slot, offset, CHUNK)?.into();
+        let bytes = self.snapshots.read_at(newest.slot, offset, self.part)?.into();
         let (slot, checksum, total) = (newest.slot, newest.checksum, newest.len);
         Ok(Some(SnapshotChunk { slot, checksum, total, offset, bytes }))
     }

@@ -10,7 +10,7 @@ use std::{
 
 use futures_channel::oneshot;
 use mio::{Poll, net::TcpListener};
-use synod_paxos::{NodeId, Roles, Setup, Timing};
+use synod_paxos::{NodeId, Setup, Timing};
 use synod_storage::{Directory, Options, Store, Want};
 
 use crate::{
@@ -175,9 +175,9 @@ fn prepare<M: Machine>(
 }
 
 fn setup(id: NodeId, genesis: &Genesis, timing: Timing) -> Result<Setup, StartError> {
-    let (roles, schedule) = (Roles::ALL, genesis.schedule()?);
+    let (schedule, seed) = (genesis.schedule()?, clients::random());
     let sessions = usize::try_from(genesis.sessions).unwrap_or(usize::MAX);
-    Ok(Setup { id, roles, schedule, timing, seed: clients::random(), sessions })
+    Ok(Setup { timing, seed, sessions, ..Setup::new(id, schedule) })
 }
 
 /// Listens, and says where the others reach the node.
