@@ -4,12 +4,14 @@
 //! Plans are written as TOML. Times are in microseconds, rates in thousandths.
 
 mod draw;
+mod draws;
 mod fault;
 
 use serde::{Deserialize, Serialize};
 use synod::engine::PART;
 use synod_paxos::Limits;
 
+pub use draws::{Draws, Told};
 pub use fault::{Fault, Left, Planned};
 
 /// A plan.
@@ -29,6 +31,9 @@ pub struct Plan {
     pub network: Network,
     /// What is asked of them.
     pub workload: Load,
+    /// What would be drawn from the seed, if the plan tells that instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draws: Option<Draws>,
     /// What goes wrong, and what operators do, in the order of time.
     #[serde(default)]
     pub faults: Vec<Planned>,
@@ -214,6 +219,21 @@ mod tests {
             let plan = Plan::of_seed(seed);
             assert_eq!(Plan::from_text(&plan.to_text()), Ok(plan), "seed {seed}");
         }
+    }
+
+    #[test]
+    fn what_a_plan_tells_is_the_same_after_it_was_text() {
+        let told = |pairs: &[(u64, u64)]| Told(pairs.to_vec());
+        let draws = Draws {
+            network: told(&[(0, 7), (3, u64::MAX)]),
+            client: told(&[(17, 1)]),
+            ..Draws::default()
+        };
+        let plan = Plan { draws: Some(draws), ..Plan::of_seed(1) };
+        assert_eq!(Plan::from_text(&plan.to_text()), Ok(plan.clone()));
+        let spoiled = plan.to_text().replace("17=1", "17:1");
+        let refused = Plan::from_text(&spoiled).expect_err("it is no pair");
+        assert!(refused.contains("`17:1` is not like `3=250`"), "{refused}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use synod::Machine;
 use crate::{
     event::{Judged, Violation},
     marks::Marks,
-    plan::Plan,
+    plan::{Draws, Plan},
     recorder::Recorder,
     trace::Trace,
     workload::{Tallies, Workload},
@@ -40,6 +40,8 @@ pub struct Report {
     pub answered: u64,
     /// The last things that happened, if they were asked for.
     pub transcript: Vec<String>,
+    /// All that was drawn, for a plan to tell.
+    pub draws: Draws,
 }
 
 /// Runs a plan.
@@ -91,8 +93,9 @@ impl Report {
     fn new<M: Machine>(outcome: Judged, world: World<'_, M>) -> Self {
         let (events, trace) = (world.events, world.trace.hash());
         let (marks, faults, answered) = (world.marks, world.faults, world.answered);
+        let draws = world.streams.draws();
         let transcript = world.trace.into_lines();
-        Self { outcome, events, trace, marks, faults, answered, transcript }
+        Self { outcome, events, trace, marks, faults, answered, transcript, draws }
     }
 }
 
@@ -107,6 +110,23 @@ impl fmt::Display for Report {
         match &self.outcome {
             Ok(()) => writeln!(f, "all properties hold, over {} events", self.events),
             Err(violation) => writeln!(f, "violated after {} events: {violation}", self.events),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_drawn_can_be_told() {
+        for seed in 0..40 {
+            let drawn = Plan::of_seed(seed);
+            let report = run(&drawn);
+            let told = Plan { draws: Some(report.draws.clone()), ..drawn };
+            assert_eq!(run(&told), report, "seed {seed}");
+            let fewer = Plan { draws: Some(Draws::default()), ..told };
+            assert_eq!(run(&fewer).draws, Draws::default(), "seed {seed}: nothing is drawn");
         }
     }
 }

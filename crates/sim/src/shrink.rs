@@ -1,10 +1,13 @@
 //! Makes a plan that fails smaller, until everything that is left matters: what goes wrong, then
 //! what is asked for, who is there, and how long messages take. A step counts only if the same
 //! property still fails; another one would be another story.
+//!
+//! In the end the plan tells every number that was drawn from its seed, and as many of them as
+//! possible are made the least: what is left is a script that depends on no generator.
 
 use crate::{
     event::Violation,
-    plan::{Fault, Plan},
+    plan::{Draws, Fault, Plan, Told},
     report::Report,
 };
 
@@ -49,9 +52,11 @@ pub struct Shrunk {
     pub after: Size,
     /// How many plans were tried.
     pub runs: u64,
-    /// With how many of [`OTHER_SEEDS`] other seeds it fails in the same way. If with all of them,
-    /// nothing is left to chance.
+    /// With how many of [`OTHER_SEEDS`] other seeds it failed in the same way, before it told what
+    /// it had drawn.
     pub other_seeds: u64,
+    /// How many numbers it tells, besides those that are the least possible.
+    pub told: usize,
 }
 
 /// Shrinks a plan; nothing, if it does not fail. `run` runs a plan: [`run`](crate::run), or
@@ -96,8 +101,10 @@ pub fn shrink(
         }
     }
     let other_seeds = search.other_seeds();
+    search.tell();
     let Search { plan, violation, size: after, runs, .. } = search;
-    Some(Shrunk { plan, violation, before, after, runs, other_seeds })
+    let told = plan.draws.as_ref().map_or(0, Draws::len);
+    Some(Shrunk { plan, violation, before, after, runs, other_seeds, told })
 }
 
 /// What is simpler one way than the other.
@@ -126,6 +133,14 @@ const EDITS: [fn(&mut Plan); 24] = [
     |plan| plan.network.lost = 0,
     |plan| plan.network.doubled = 0,
     |plan| plan.seed = 1,
+];
+
+const DOMAINS: [fn(&mut Draws) -> &mut Told; 5] = [
+    |draws| &mut draws.network,
+    |draws| &mut draws.disk,
+    |draws| &mut draws.process,
+    |draws| &mut draws.client,
+    |draws| &mut draws.operator,
 ];
 
 /// A number that is better low.
@@ -182,7 +197,8 @@ impl<R: Fn(&Plan) -> Report, P: FnMut(u64, &Plan) -> bool> Search<R, P> {
         let possible = *plan != self.plan
             && plan.validate().is_ok()
             && (plan.is_survivable() || !self.survivable);
-        possible && (0..=self.rolls).any(|roll| self.fails(plan, plan.seed.wrapping_add(roll)))
+        let rolls = if plan.draws.is_none() { self.rolls } else { 0 };
+        possible && (0..=rolls).any(|roll| self.fails(plan, plan.seed.wrapping_add(roll)))
     }
 
     /// Whether a plan fails in the same way with this seed.
@@ -235,6 +251,38 @@ impl<R: Fn(&Plan) -> Report, P: FnMut(u64, &Plan) -> bool> Search<R, P> {
             // What was needed before may be needed no more.
             let again = dropped && chunk == 1;
             chunk = if again { 1 } else { chunk / 2 };
+        }
+    }
+
+    /// Tells what was drawn, and does without as much of it as possible.
+    fn tell(&mut self) {
+        if self.plan.draws.is_none() && (self.progress)(self.runs, &self.plan) {
+            let draws = (self.run)(&self.plan).draws;
+            self.runs += 1;
+            self.accepts_change(|plan| plan.draws = Some(draws));
+        }
+        for domain in DOMAINS {
+            self.drop_numbers(domain);
+        }
+    }
+
+    /// Delta debugging, as with faults.
+    fn drop_numbers(&mut self, domain: fn(&mut Draws) -> &mut Told) {
+        let Some(mut draws) = self.plan.draws.clone() else { return };
+        let mut chunk = domain(&mut draws).0.len();
+        while chunk > 0 {
+            let mut from = 0;
+            while from < domain(&mut draws).0.len() {
+                let mut fewer = draws.clone();
+                let numbers = &mut domain(&mut fewer).0;
+                let end = (from + chunk).min(numbers.len());
+                numbers.drain(from..end);
+                match self.accepts_change(|plan| plan.draws = Some(fewer.clone())) {
+                    true => draws = fewer,
+                    false => from = end,
+                }
+            }
+            chunk /= 2;
         }
     }
 
@@ -361,6 +409,7 @@ mod tests {
             faults: BTreeMap::new(),
             answered: 0,
             transcript: Vec::new(),
+            draws: Draws::default(),
         }
     }
 

@@ -35,6 +35,10 @@ where
     let report = run(&read);
     assert_eq!(report.outcome, Err(shrunk.violation.clone()));
     assert_eq!(report.events, shrunk.after.events);
+    let draws = read.draws.as_ref().expect("it tells what was drawn");
+    assert_eq!(draws.len(), shrunk.told);
+    let other = Plan { seed: read.seed + 1, ..read };
+    assert_eq!(run(&other), report, "the seed means nothing any more");
     (plan, shrunk)
 }
 

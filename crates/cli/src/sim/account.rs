@@ -129,6 +129,7 @@ mod tests {
             marks: Marks::default(),
             faults: BTreeMap::new(),
             transcript: vec!["0.1 n1 -> n2 p1a".into()],
+            draws: synod_sim::plan::Draws::default(),
         }
     }
 

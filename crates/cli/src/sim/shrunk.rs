@@ -21,6 +21,7 @@ pub(super) struct Shrinking<'a> {
     runs: u64,
     other_seeds_alike: u64,
     other_seeds: u64,
+    told: usize,
     outcome: Outcome<'a>,
 }
 
@@ -40,13 +41,14 @@ impl From<Size> for Measures {
 
 impl<'a> Comparison<'a> {
     pub(super) fn json(&self, outcome: Outcome<'a>) -> Shrinking<'a> {
-        let Shrunk { before, after, runs, other_seeds, .. } = *self.0;
+        let Shrunk { before, after, runs, other_seeds, told, .. } = *self.0;
         Shrinking {
             before: before.into(),
             after: after.into(),
             runs,
             other_seeds_alike: other_seeds,
             other_seeds: OTHER_SEEDS,
+            told,
             outcome,
         }
     }
@@ -54,7 +56,7 @@ impl<'a> Comparison<'a> {
 
 impl fmt::Display for Comparison<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shrunk { before, after, runs, other_seeds, .. } = self.0;
+        let Shrunk { before, after, runs, other_seeds, told, .. } = self.0;
         let mut sizes = table();
         sizes.set_header(["", "before", "after"]);
         for (name, before, after) in [
@@ -67,7 +69,8 @@ impl fmt::Display for Comparison<'_> {
         }
         align(&mut sizes, 1..3);
         writeln!(f, "{sizes}")?;
-        writeln!(f, "after {runs} runs; of {OTHER_SEEDS} other seeds, {other_seeds} fail alike")
+        writeln!(f, "after {runs} runs; of {OTHER_SEEDS} other seeds, {other_seeds} fail alike")?;
+        writeln!(f, "it tells {told} numbers that were drawn; all others are the least possible")
     }
 }
 
@@ -83,9 +86,11 @@ mod tests {
         let after = Size { faults: 1, nodes: 3, requests: 2, events: 99 };
         let violation = Violation { property: "G1", what: String::new() };
         let plan = Plan::of_seed(1);
-        let shrunk = Shrunk { plan, violation, before, after, runs: 77, other_seeds: 10 };
+        let (runs, other_seeds, told) = (77, 10, 4);
+        let shrunk = Shrunk { plan, violation, before, after, runs, other_seeds, told };
         let text = Comparison(&shrunk).to_string();
-        for expected in ["│ faults   ┆     31 ┆     1 │", "98,765 ┆    99", "77 runs", "10 fail"]
+        for expected in
+            ["│ faults   ┆     31 ┆     1 │", "98,765 ┆    99", "77 runs", "10 fail", "4 numbers"]
         {
             assert!(text.contains(expected), "{expected}\n{text}");
         }

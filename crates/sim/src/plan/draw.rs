@@ -7,7 +7,7 @@
 use fastrand::Rng;
 
 use super::{Cluster, Fault, Left, Load, Network, Plan, Planned};
-use crate::streams::stream;
+use crate::streams;
 
 const MS: u64 = 1000;
 
@@ -49,14 +49,14 @@ fn few(rng: &mut Rng, max: u64) -> u64 {
 }
 
 pub(super) fn plan(seed: u64) -> Plan {
-    let mut rng = stream(seed, 0);
+    let mut rng = streams::rng(seed, 0);
     let rng = &mut rng;
     let cluster = cluster(rng);
     let network = network(rng);
     let workload = workload(rng, &cluster);
     let chaos = (300 + few(rng, 2700)) * MS;
-    let mut plan =
-        Plan { seed, chaos, healing: 60_000 * MS, cluster, network, workload, faults: Vec::new() };
+    let (healing, draws, faults) = (60_000 * MS, None, Vec::new());
+    let mut plan = Plan { seed, chaos, healing, cluster, network, workload, draws, faults };
     if !one_in(rng, 10) {
         let (nodes, rng) = (nodes(&plan.cluster), rng.fork());
         let mut draw = Draw { nodes, from: 100 * MS, to: chaos, rng };
@@ -67,8 +67,8 @@ pub(super) fn plan(seed: u64) -> Plan {
     if plan.cluster.lease > 0 && rng.bool() {
         quicken(&mut plan, rng);
     }
-    plan.workload.local = local(&mut stream(seed, 6));
-    (plan.cluster.batch, plan.cluster.frame) = limits(&mut stream(seed, 7));
+    plan.workload.local = local(&mut streams::rng(seed, 6));
+    (plan.cluster.batch, plan.cluster.frame) = limits(&mut streams::rng(seed, 7));
     plan.faults.sort_by_key(|planned| planned.at);
     plan
 }

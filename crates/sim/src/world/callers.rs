@@ -18,8 +18,10 @@ use super::{
 };
 use crate::{
     event::{Event, Judged},
+    plan::Load,
     queue::Time,
     recorder::{Content, Party, Seen},
+    streams::Stream,
 };
 
 /// Operators, besides the clients.
@@ -98,7 +100,7 @@ impl<M: Machine> World<'_, M> {
     /// Now and then a client's program ends and is started anew.
     fn come_back(&mut self, number: usize) {
         let restarts = self.plan.workload.restarts;
-        if self.calm || self.streams.client.u32(0..1000) >= restarts {
+        if self.calm || !self.streams.client.happens(restarts) {
             return;
         }
         self.leave(number);
@@ -122,20 +124,13 @@ impl<M: Machine> World<'_, M> {
         while caller.is_connected() && caller.left > 0 && caller.waiting < load.in_flight {
             caller.left -= 1;
             let rng = &mut self.streams.client;
-            if rng.u32(0..1000) < load.reads {
-                let drawn = rng.u32(0..1000);
+            if rng.happens(load.reads) {
+                let level = level(load, rng);
                 let mut query = Vec::new();
-                M::encode_query(&self.workload.query(rng), &mut query);
-                let level = if drawn < load.leased {
-                    Level::Lease
-                } else if drawn >= 1000 - load.local.min(1000) {
-                    Level::Local
-                } else {
-                    Level::Linearizable
-                };
+                M::encode_query(&rng.lend(|rng| self.workload.query(rng)), &mut query);
                 caller.read(clock, level, query, &mut sent);
             } else {
-                let op = machine_op::<M>(&self.workload.command(rng));
+                let op = machine_op::<M>(&rng.lend(|rng| self.workload.command(rng)));
                 caller.call(clock, Op::Apply(op), &mut sent);
             }
         }
@@ -153,7 +148,7 @@ impl<M: Machine> World<'_, M> {
                     self.judge(&Event::Requested { command: &command })?;
                     self.history.command(number, self.events, &command);
                     let retried = self.plan.workload.retried;
-                    if !self.calm && self.streams.client.u32(0..1000) < retried {
+                    if !self.calm && self.streams.client.happens(retried) {
                         self.callers[number].copied.insert(command.cid);
                         again = true;
                     }
@@ -329,7 +324,9 @@ impl<M: Machine> World<'_, M> {
             return Ok(());
         }
         let rng = &mut self.streams.client;
-        let (which, op) = (rng.usize(..), machine_op::<M>(&self.workload.command(rng)));
+        let which = rng.give(u64::MAX, |rng| rng.usize(..) as u64);
+        let which = usize::try_from(which).unwrap_or(0);
+        let op = machine_op::<M>(&rng.lend(|rng| self.workload.command(rng)));
         let Some((port, command)) = self.callers[number].former(which, Op::Apply(op)) else {
             return Ok(());
         };
@@ -370,8 +367,8 @@ impl<M: Machine> World<'_, M> {
     /// One more command of some client: what was decided last, nobody may have heard of.
     pub(super) fn ask_last(&mut self) {
         self.callers[0].left += 1;
-        let rng = &mut self.streams.client;
-        let op = Op::Apply(machine_op::<M>(&self.workload.command(rng)));
+        let command = self.streams.client.lend(|rng| self.workload.command(rng));
+        let op = Op::Apply(machine_op::<M>(&command));
         self.callers[0].left -= 1;
         self.callers[0].errand = Some(op);
     }
@@ -380,5 +377,19 @@ impl<M: Machine> World<'_, M> {
     pub(super) fn some_node(&mut self) -> NodeId {
         let places = self.processes.len();
         self.processes[self.streams.operator.usize(0..places)].id
+    }
+}
+
+/// How fresh a client wants the answer to a read to be.
+fn level(load: &Load, rng: &mut Stream) -> Level {
+    let level = rng.give(2, |rng| match rng.u32(0..1000) {
+        drawn if drawn < load.leased => 1,
+        drawn if drawn >= 1000 - load.local.min(1000) => 2,
+        _ => 0,
+    });
+    match level {
+        0 => Level::Linearizable,
+        1 => Level::Lease,
+        _ => Level::Local,
     }
 }

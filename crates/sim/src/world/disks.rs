@@ -242,11 +242,11 @@ impl<M: Machine> World<'_, M> {
             Left::Process => None,
             Left::Nothing => Some(Unsynced::Lost),
             Left::All => Some(Unsynced::Kept),
-            Left::Sectors => Some(Unsynced::Sectors { seed: rng.u64(..) }),
+            Left::Sectors => Some(Unsynced::Sectors { seed: rng.any() }),
             Left::Prefix => {
                 let writes = disk.unsynced();
-                let whole = rng.usize(0..=writes.len());
-                let bytes = writes.get(whole).map_or(0, |len| rng.usize(0..=*len));
+                let whole = rng.usize(0..writes.len() + 1);
+                let bytes = writes.get(whole).map_or(0, |len| rng.usize(0..*len + 1));
                 Some(Unsynced::Prefix { whole, bytes })
             }
         }

@@ -282,7 +282,7 @@ impl<M: Machine> World<'_, M> {
             _ => Operation::Sync,
         };
         let process = &mut self.processes[place];
-        let seed = self.streams.disk.u64(..);
+        let seed = self.streams.disk.any();
         let when = Trigger::nth(operation, nth.max(1));
         process.disk.plan(DiskFault::new(when, Failure::Io { seed }));
         process.failing = Some(micros(down));

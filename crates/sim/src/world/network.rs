@@ -52,7 +52,7 @@ impl Wires {
         let (least, more) = self.settings.latency;
         let rng = &mut streams.network;
         let mut latency = least * US + rng.u64(0..=more * US);
-        if !self.calm && self.settings.late > 0 && rng.u32(0..1000) < self.settings.late {
+        if !self.calm && self.settings.late > 0 && rng.happens(self.settings.late) {
             latency *= rng.u64(2..=100);
         }
         latency
@@ -68,7 +68,7 @@ impl Wires {
     ) -> Option<Time> {
         let mut at = now + self.latency(streams);
         if !self.calm {
-            if self.settings.lost > 0 && streams.network.u32(0..1000) < self.settings.lost {
+            if self.settings.lost > 0 && streams.network.happens(self.settings.lost) {
                 return None;
             }
             let about = |rule: &&Rule| {
@@ -79,7 +79,7 @@ impl Wires {
             };
             for rule in self.rules.iter().filter(about) {
                 match rule.deed {
-                    Deed::Lose(rate) if streams.network.u32(0..1000) < rate => return None,
+                    Deed::Lose(rate) if streams.network.happens(rate) => return None,
                     Deed::Lose(_) => {}
                     Deed::Hold => at = at.max(rule.until + at - now),
                     Deed::Slow(by) => at += by,
@@ -105,7 +105,7 @@ impl Wires {
     /// Whether it arrives twice, and when the second time.
     pub(crate) fn second(&self, at: Time, streams: &mut Streams) -> Option<Time> {
         let doubled = self.settings.doubled;
-        if self.calm || doubled == 0 || streams.network.u32(0..1000) >= doubled {
+        if self.calm || doubled == 0 || !streams.network.happens(doubled) {
             return None;
         }
         let late = self.latency(streams);

@@ -70,7 +70,7 @@ impl<M: Machine> World<'_, M> {
         let all = self.processes.iter().all(|it| it.next_version || it.is_second());
         if all && !self.turned_on && self.callers[0].errand.is_none() {
             self.turned_on = true;
-            let command = self.workload.switch(&mut self.streams.operator);
+            let command = self.streams.operator.lend(|rng| self.workload.switch(rng));
             let mut op = machine_op::<M>(&command).as_slice().to_vec();
             op.extend(SWITCH);
             self.callers[0].errand = Some(Op::Apply(op.as_slice().into()));

@@ -49,10 +49,10 @@ impl<M: Machine> World<'_, M> {
         self.damages(place, down, |world, disk| {
             let files: Vec<(String, Vec<u8>)> = disk.files().into_iter().collect();
             let rng = &mut world.streams.disk;
-            let Some((name, bytes)) = rng.choice(files.iter()) else { return false };
+            let Some((name, bytes)) = rng.choice(&files) else { return false };
             // Most of a segment is empty: bits that say something are the interesting ones.
             let said: Vec<usize> = (0..bytes.len()).filter(|place| bytes[*place] != 0).collect();
-            let Some(offset) = rng.choice(said.iter()) else { return false };
+            let Some(offset) = rng.choice(&said) else { return false };
             disk.flip_bit(name, *offset as u64, rng.u32(0..8))
         })
     }
@@ -62,10 +62,10 @@ impl<M: Machine> World<'_, M> {
         self.damages(place, down, |world, disk| {
             let files: Vec<String> = disk.files().into_keys().collect();
             let rng = &mut world.streams.disk;
-            let Some(name) = rng.choice(files.iter()) else { return false };
+            let Some(name) = rng.choice(&files) else { return false };
             let sectors: Vec<u64> = (0..32).filter(|at| disk.versions(name, *at) > 0).collect();
-            let Some(sector) = rng.choice(sectors.iter()) else { return false };
-            let back = rng.usize(1..=disk.versions(name, *sector));
+            let Some(sector) = rng.choice(&sectors) else { return false };
+            let back = rng.usize(1..disk.versions(name, *sector) + 1);
             let restored = disk.restore_sector(name, *sector, back);
             world.marks.add_many("stale sector", u64::from(restored));
             restored
@@ -94,8 +94,7 @@ impl<M: Machine> World<'_, M> {
             })
             .collect();
         let rng = &mut self.streams.disk;
-        let (Some(&from), Some(&to)) = (rng.choice(sectors.iter()), rng.choice(sectors.iter()))
-        else {
+        let (Some(&from), Some(&to)) = (rng.choice(&sectors), rng.choice(&sectors)) else {
             return false;
         };
         let bytes = |(file, at): (usize, usize)| &files[file].1[at * SECTOR..(at + 1) * SECTOR];
