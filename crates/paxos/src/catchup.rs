@@ -40,6 +40,9 @@ pub(crate) struct Catchup {
     collected: Slot,
     reports: Reports,
     download: Option<Download>,
+    /// For how many rounds a part is waited for. Twice as many after each time that another
+    /// snapshot was begun instead: that there are several must not keep all from being complete.
+    patience: u32,
     /// Who sent the last part of the snapshot that the owner is restoring.
     installing: Option<NodeId>,
     /// What was performed below this slot is in the log, as far as it can be.
@@ -54,12 +57,23 @@ struct Download {
     total: u64,
     /// How many bytes have come.
     received: u64,
+    /// Who sent the last of them.
+    from: NodeId,
     /// How many had come when the last round of retries began.
     before: u64,
-    /// Nothing has come for a whole round. Only then may another snapshot replace this one, or
-    /// the parts from two replicas would for ever push each other out.
+    /// For how many rounds nothing has come.
+    waited: u32,
+    /// The most rounds that a part has taken: the way from there is slow.
+    pace: u32,
+    /// Nothing has come for too long. Only then may another snapshot replace this one, or the
+    /// parts from two replicas would for ever push each other out.
     stalled: bool,
 }
+
+/// For how many rounds a part of a snapshot is waited for at first.
+const PATIENCE: u32 = 8;
+/// And at most.
+const PATIENCE_MAX: u32 = 1 << 10;
 
 impl Default for Catchup {
     fn default() -> Self {
@@ -72,6 +86,7 @@ impl Default for Catchup {
             collected: Slot::FIRST,
             reports: Reports::default(),
             download: None,
+            patience: PATIENCE,
             installing: None,
             logged: Slot::FIRST,
         }
@@ -95,6 +110,34 @@ impl Catchup {
 
     pub(crate) fn durable(&self) -> Slot {
         self.durable
+    }
+
+    /// The snapshot that is on its way is not, or another one is begun.
+    fn give_up_stalled(&mut self) {
+        if self.download.take().is_some() {
+            self.patience = self.patience.saturating_mul(2).min(PATIENCE_MAX);
+        }
+    }
+}
+
+impl Download {
+    /// A round of retries. Whether the next part is still waited for.
+    fn goes_on(&mut self, patience: u32, out: &mut Outbox) -> bool {
+        let came = self.received > self.before;
+        self.before = self.received;
+        if came {
+            self.pace = self.pace.max(self.waited);
+            self.waited = 0;
+            return true;
+        }
+        self.waited = self.waited.saturating_add(1);
+        self.stalled = self.waited >= patience.max(self.pace.saturating_mul(4));
+        // It may have been lost; or it takes its time, and asking for more would make that longer.
+        if !self.stalled && self.waited > self.pace && self.waited.is_power_of_two() {
+            let (slot, offset) = (self.slot, self.received);
+            out.send(self.from, Message::FetchSnapshot { slot, offset });
+        }
+        !self.stalled
     }
 }
 
@@ -173,12 +216,11 @@ impl<S: StateMachine> Replica<S> {
         let peers = ahead.chain(latest.iter().copied()).chain(here.iter().copied());
         let peers: Vec<NodeId> = peers.filter(|id| *id != self.id).collect();
         let Some(&peer) = peers.get(self.catchup.turn % peers.len().max(1)) else { return };
-        if let Some(download) = &mut self.catchup.download {
-            download.stalled = download.received == download.before;
-            download.before = download.received;
-            if !download.stalled {
-                return;
-            }
+        let patience = self.catchup.patience;
+        if let Some(download) = &mut self.catchup.download
+            && download.goes_on(patience, out)
+        {
+            return;
         }
         self.catchup.turn += 1;
         match &self.catchup.download {
@@ -241,14 +283,16 @@ impl<S: StateMachine> Replica<S> {
         if offset > 0 && other.is_some() {
             // Snapshots at one slot may differ in the configurations that are forgotten: what was
             // begun with another replica cannot go on with this one.
-            self.catchup.download = None;
+            self.catchup.give_up_stalled();
             return out.send(from, Message::FetchSnapshot { slot, offset: 0 });
         }
         let wanted = self.catchup.download.as_ref().is_some_and(|d| same(d) || !d.stalled);
         if offset == 0 && !wanted {
-            let (received, before, stalled) = (0, 0, false);
-            let download = Download { slot, checksum, total, received, before, stalled };
-            self.catchup.download = Some(download);
+            self.catchup.give_up_stalled();
+            let (received, before, waited, pace, stalled) = (0, 0, 0, 0, false);
+            let new =
+                Download { slot, checksum, total, received, from, before, waited, pace, stalled };
+            self.catchup.download = Some(new);
         }
         let Some(download) = self.catchup.download.as_mut().filter(|d| same(d)) else { return };
         if download.received != offset {
@@ -260,7 +304,7 @@ impl<S: StateMachine> Replica<S> {
             self.catchup.download = None; // That will never become a snapshot.
             return;
         }
-        (download.received, download.stalled) = (received, false);
+        (download.received, download.from, download.stalled) = (received, from, false);
         out.push(Effect::KeepChunk { chunk, complete });
         if complete {
             self.catchup.installing = Some(from);
@@ -287,6 +331,7 @@ impl<S: StateMachine> Replica<S> {
             return Ok(false);
         }
         self.resume(frame, out)?;
+        self.catchup.patience = PATIENCE;
         self.state = state;
         self.advance(out);
         if let Some(source) = source.filter(|_| self.slot_out < self.catchup.heard) {
@@ -390,12 +435,46 @@ mod tests {
     fn a_snapshot_that_cannot_go_on_is_begun_anew_with_another_replica() {
         let (mut replica, mut out) = (behind(), Outbox::new(NodeId(1)));
         replica.chunk(NodeId(2), part(32, 1, 0), &mut out);
-        for _ in 0..3 {
-            replica.learn_missing(&mut out);
-        }
+        rounds(&mut replica, PATIENCE + 2, &mut out);
         out.drain().for_each(drop);
         replica.chunk(NodeId(3), part(32, 2, 3), &mut out);
         assert_eq!(out.drain().collect::<Vec<_>>(), [fetch(3, 32, 0)]);
+    }
+
+    fn rounds(replica: &mut Replica<Nothing>, count: u32, out: &mut Outbox) {
+        (0..count).for_each(|_| replica.learn_missing(out));
+    }
+
+    #[test]
+    fn a_part_that_takes_its_time_is_waited_for() {
+        let (mut replica, mut out) = (behind(), Outbox::new(NodeId(1)));
+        rounds(&mut replica, 1, &mut out); // Nothing was performed in it.
+        replica.chunk(NodeId(2), part(32, 1, 0), &mut out);
+        rounds(&mut replica, 1, &mut out);
+        out.drain().for_each(drop);
+        rounds(&mut replica, PATIENCE - 1, &mut out);
+        let again = fetch(2, 32, 3);
+        assert_eq!(out.drain().collect::<Vec<_>>(), [again.clone(), again.clone(), again]);
+        replica.chunk(NodeId(3), part(29, 2, 0), &mut out);
+        assert!(out.is_empty(), "another snapshot is not begun");
+        replica.chunk(NodeId(2), part(32, 1, 3), &mut out);
+        assert_eq!(out.drain().collect::<Vec<_>>(), [keep(part(32, 1, 3)), fetch(2, 32, 6)]);
+        rounds(&mut replica, PATIENCE, &mut out);
+        assert!(out.is_empty(), "the last part took as long, so it is not yet asked for again");
+    }
+
+    #[test]
+    fn whoever_goes_from_one_snapshot_to_another_is_more_patient_every_time() {
+        let (mut replica, mut out) = (behind(), Outbox::new(NodeId(1)));
+        rounds(&mut replica, 1, &mut out);
+        for (checksum, patience) in (1..).zip([8, 16, 32, 64, 128, 256, 512, 1024, 1024]) {
+            replica.chunk(NodeId(2), part(32, checksum, 0), &mut out);
+            rounds(&mut replica, patience, &mut out);
+            let download = |replica: &Replica<Nothing>| replica.catchup.download.clone().unwrap();
+            assert!(!download(&replica).stalled, "{patience}");
+            rounds(&mut replica, 1, &mut out);
+            assert!(download(&replica).stalled, "{patience}");
+        }
     }
 
     #[test]

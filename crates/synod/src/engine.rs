@@ -118,7 +118,12 @@ pub enum Finished<M> {
         bytes: u64,
     },
     /// A peer was served, or there is no snapshot that would help it.
-    Served(bool),
+    Served {
+        /// Whom.
+        to: NodeId,
+        /// Whether a part was sent.
+        sent: bool,
+    },
     /// A part was kept; nothing to do.
     Kept,
     /// A peer's snapshot is whole and on disk: its head, and the machine in its state.

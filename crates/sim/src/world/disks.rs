@@ -286,7 +286,7 @@ impl<M: Machine> World<'_, M> {
                 save(&up.snapshots, slot, picture, &given_up)
             }
             Job::Serve { to, slot, offset, at_least } => {
-                let (chunk, served) = up.archive.serve(slot, offset, at_least);
+                let (chunk, served) = up.archive.serve(to, slot, offset, at_least);
                 part = chunk.map(|chunk| (to, chunk));
                 served
             }
@@ -315,8 +315,8 @@ impl<M: Machine> World<'_, M> {
         self.remark(node, || match &finished {
             Finished::Saved { slot: Ok(slot), .. } => format!("has a snapshot below {slot}"),
             Finished::Saved { slot: Err(error), .. } => format!("has no snapshot: {error}"),
-            Finished::Served(true) => "has sent a part of its snapshot".to_owned(),
-            Finished::Served(false) => "has no snapshot to send".to_owned(),
+            Finished::Served { sent: true, .. } => "has sent a part of its snapshot".to_owned(),
+            Finished::Served { sent: false, .. } => "has no snapshot to send".to_owned(),
             Finished::Kept => "has kept a part".to_owned(),
             Finished::Restored(_) => "has another's snapshot".to_owned(),
             Finished::NotRestored(error) => format!("cannot take a snapshot over: {error}"),
@@ -336,7 +336,7 @@ impl<M: Machine> World<'_, M> {
                 let newest = up.and_then(|up| up.snapshots.newest().ok().flatten());
                 newest.map(|newest| newest.slot)
             }
-            Finished::Served(_) | Finished::Kept => None,
+            Finished::Served { .. } | Finished::Kept => None,
         };
         let second = self.processes[place].is_second();
         if let Some(slot) = saved.filter(|_| !second) {

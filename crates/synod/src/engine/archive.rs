@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use synod_paxos::{Message, Slot, message::SnapshotChunk};
+use synod_paxos::{Message, NodeId, Slot, message::SnapshotChunk};
 use synod_storage::{Disk, Incoming, Snapshots};
 
 use super::{Finished, Head};
@@ -44,18 +44,19 @@ impl<D: Disk> Archive<D> {
     /// [`Job::Serve`](super::Job::Serve): the part, and what to tell the engine.
     pub fn serve<M>(
         &self,
+        to: NodeId,
         slot: Slot,
         offset: u64,
         at_least: Slot,
     ) -> (Option<Message>, Finished<M>) {
         match self.chunk(slot, offset, at_least) {
             Ok(Some(chunk)) => {
-                (Some(Message::SnapshotChunk(Box::new(chunk))), Finished::Served(true))
+                (Some(Message::SnapshotChunk(Box::new(chunk))), Finished::Served { to, sent: true })
             }
-            Ok(None) => (None, Finished::Served(false)),
+            Ok(None) => (None, Finished::Served { to, sent: false }),
             Err(error) => {
                 tracing::warn!(%error, "a snapshot could not be read for a peer");
-                (None, Finished::Served(false))
+                (None, Finished::Served { to, sent: false })
             }
         }
     }

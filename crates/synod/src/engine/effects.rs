@@ -56,8 +56,7 @@ impl<M: Machine> Engine<M> {
                 tracing::info!(epoch = config.epoch, "configuration retired");
             }
             Effect::ServeSnapshot { to, slot, offset } => {
-                let at_least = self.node.replica().collected();
-                host.start(Job::Serve { to, slot, offset, at_least });
+                self.serve((to, slot, offset), host);
             }
             Effect::KeepChunk { chunk, complete } => {
                 let restore = complete.then(|| self.node.replica().state().machine.restore());

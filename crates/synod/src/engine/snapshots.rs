@@ -1,6 +1,6 @@
 //! When a node makes a snapshot, and how it takes one over.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use synod_paxos::{NodeId, PValue, Record, Slot, replica::Replica};
 
@@ -38,6 +38,8 @@ pub(super) struct Saving {
     wanted: bool,
     /// A peer wants one, as a file.
     for_peer: bool,
+    /// Peers for which a part is being read.
+    serving: BTreeSet<NodeId>,
 }
 
 impl Saving {
@@ -49,7 +51,8 @@ impl Saving {
         let (slot, delay) = (replica.progress().durable, u64::from(id.0 % 4));
         let not_before = Duration::ZERO;
         let (bytes, busy, wanted, for_peer) = (0, false, false, false);
-        Self { every, last, delay, bytes, slot, busy, not_before, wanted, for_peer }
+        let serving = BTreeSet::new();
+        Self { every, last, delay, bytes, slot, busy, not_before, wanted, for_peer, serving }
     }
 
     /// Counts what goes into the log.
@@ -77,6 +80,19 @@ impl<M: Machine> Engine<M> {
         self.replicates()
     }
 
+    /// A peer asks for a part of a snapshot. It asks again when it has to wait: what it asked for
+    /// first is not read twice, or more would be asked for than can be read, for ever.
+    pub(super) fn serve(
+        &mut self,
+        (to, slot, offset): (NodeId, Slot, u64),
+        host: &mut impl Host<M>,
+    ) {
+        if self.saving.serving.insert(to) {
+            let at_least = self.node.replica().collected();
+            host.start(Job::Serve { to, slot, offset, at_least });
+        }
+    }
+
     /// Something long has come to an end.
     pub fn finished(&mut self, now: Duration, finished: Finished<M>, host: &mut impl Host<M>) {
         self.now = now;
@@ -94,10 +110,13 @@ impl<M: Machine> Engine<M> {
                 self.saving.slot = self.node.replica().progress().durable;
                 self.saving.not_before = now + RETRY;
             }
-            Finished::Served(true) | Finished::Kept => {}
-            Finished::Served(false) => {
-                self.saving.for_peer = true;
-                self.save_if_due(true, host);
+            Finished::Kept => {}
+            Finished::Served { to, sent } => {
+                self.saving.serving.remove(&to);
+                if !sent {
+                    self.saving.for_peer = true;
+                    self.save_if_due(true, host);
+                }
             }
             Finished::Restored(restored) => self.restored(*restored, host),
             Finished::NotRestored(error) => {

@@ -92,7 +92,7 @@ where
             match job {
                 Job::Save { slot, picture } => self.save(slot, picture),
                 Job::Serve { to, slot, offset, at_least } => {
-                    let (part, served) = self.archive.serve(slot, offset, at_least);
+                    let (part, served) = self.archive.serve(to, slot, offset, at_least);
                     if let Some(part) = part {
                         self.inbox.push(Event::Send(to, part));
                     }
