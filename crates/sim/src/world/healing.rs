@@ -7,6 +7,7 @@ use super::{Happening, World, micros};
 use crate::{
     event::{Event, Judged, Violation},
     ghost::bit,
+    plan::Cluster,
     properties::bounds::SPELL,
     queue::Time,
     recorder::Seen,
@@ -95,8 +96,11 @@ impl<M: Machine> World<'_, M> {
         if !std::mem::replace(&mut self.idle, true) {
             let nodes = self.processes.len() as u64;
             let beats = SPELL / micros(self.plan.cluster.heartbeat) * 2 + 4; // Clocks run fast.
+            // A leader that begins anew asks all for what they have, and may do so slot by slot.
+            let Cluster { batch, frame, .. } = self.plan.cluster;
+            let parts = if batch > 0 || frame > 0 { nodes * self.ghost.end().0 } else { 0 };
             self.busy = self.now;
-            self.judge(&Event::Idle { most: nodes * beats })?;
+            self.judge(&Event::Idle { most: nodes * beats + parts })?;
         }
         if self.now - self.busy > SPELL {
             self.over = true;
