@@ -421,7 +421,9 @@ mod tests {
             let mut ahead = behind();
             ahead.taught(NodeId(2), Slot::FIRST, vec![Decree::noop(); n], &mut out);
             let slot = ahead.slot_out().0;
-            [0, 3, 6].map(|offset| replica.chunk(NodeId(3), part(slot, 1, offset), &mut out));
+            for offset in [0, 3, 6] {
+                replica.chunk(NodeId(3), part(slot, 1, offset), &mut out);
+            }
             out.drain().for_each(drop);
             assert_eq!(replica.install(&ahead.frame(), Nothing, &mut out), Ok(true));
             out.drain().collect::<Vec<_>>()
