@@ -216,6 +216,7 @@ mod tests {
     fn refuses_slots_below_its_base_and_far_ahead() {
         let ring = Ring::<u8>::new(Slot(5));
         assert!(!ring.has_room(Slot(4)) && ring.has_room(Slot(5)));
+        assert!(ring.has_room(Slot(4 + SPAN_MAX)) && !ring.has_room(Slot(5 + SPAN_MAX)));
         assert!(!ring.has_room(Slot(u64::MAX)));
     }
 
