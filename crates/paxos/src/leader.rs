@@ -621,4 +621,21 @@ mod tests {
         assert_eq!(performed(4, 4, 0), [1, 5]);
         assert_eq!(performed(5, 5, 1), [5]);
     }
+
+    #[test]
+    fn reports_are_void_once_somebody_proposes_for_what_was_performed_under_other_leaders() {
+        let members = |leader| Members::new([NodeId(8)], [leader], [ACCEPTOR]).unwrap();
+        let mut schedule = Schedule::new(members(NodeId(7)), 4);
+        let to = Reconfiguration { replaces: 0, members: members(ME) };
+        assert_eq!(schedule.reconfigure(Slot(1), &to), Some(Slot(5)));
+        let (mut leader, mut out) = campaigning(schedule);
+        let report = Progress { slot_out: Slot(3), durable: Slot::FIRST, epoch: 1 };
+        leader.slot_out(NodeId(8), report, &mut out);
+        let mut performed_after = |slot| {
+            propose(&mut leader, slot, 0, &mut out);
+            leader.performed
+        };
+        assert_eq!(performed_after(3), Slot(3), "that one was not");
+        assert_eq!(performed_after(2), Slot::FIRST);
+    }
 }
