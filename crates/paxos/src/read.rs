@@ -272,12 +272,15 @@ mod tests {
 
     /// Whom it asks, and with what number.
     fn asked(out: &mut Outbox) -> Vec<(u32, u64)> {
-        let query = |effect| match effect {
-            Effect::Send(NodeId(to), Message::ReadQuery { round }) => Some((to, round)),
-            Effect::Send(NodeId(to), Message::Lease(LeaseMessage::Query { round })) => {
-                Some((to, round))
-            }
-            _ => None,
+        let query = |effect| {
+            let Effect::Send(
+                NodeId(to),
+                Message::ReadQuery { round } | Message::Lease(LeaseMessage::Query { round }),
+            ) = effect
+            else {
+                return None;
+            };
+            Some((to, round))
         };
         out.drain().filter_map(query).collect()
     }

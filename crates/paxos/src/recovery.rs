@@ -211,9 +211,11 @@ mod tests {
             }
             step(Message::Decisions { first: Slot::FIRST, decrees: decided });
             node.tick(Time::from_millis(20), &mut out);
-            out.drain().find_map(|effect| match effect {
-                Effect::Persist(Record::Performed { first, end, .. }) => Some((first.0, end.0)),
-                _ => None,
+            out.drain().find_map(|effect| {
+                let Effect::Persist(Record::Performed { first, end, .. }) = effect else {
+                    return None;
+                };
+                Some((first.0, end.0))
             })
         };
         let same = decrees();

@@ -132,9 +132,11 @@ mod tests {
             let (held, rest, gc_slot) = (ballot, Some(Slot(rest)), Slot::FIRST);
             let p1b = P1b { asked: ballot, held, first, rest, gc_slot, accepted: Vec::new() };
             let waits = scout.p1b(NodeId(1), p1b, &mut out) == Verdict::Waiting;
-            let asked = out.drain().find_map(|effect| match effect {
-                Effect::SendWhenDurable(_, Message::P1a { first, .. }) => Some(first.0),
-                _ => None,
+            let asked = out.drain().find_map(|effect| {
+                let Effect::SendWhenDurable(_, Message::P1a { first, .. }) = effect else {
+                    return None;
+                };
+                Some(first.0)
             });
             assert_eq!(waits, asked.is_some());
             asked
