@@ -638,4 +638,16 @@ mod tests {
         assert_eq!(performed_after(3), Slot(3), "that one was not");
         assert_eq!(performed_after(2), Slot::FIRST);
     }
+
+    #[test]
+    fn a_hole_is_filled_when_it_has_been_there_for_a_whole_round() {
+        let (mut leader, mut out) = campaigning(Schedule::new(members(ACCEPTOR), 4));
+        adopted(&mut leader, Vec::new(), &mut out);
+        propose(&mut leader, 3, 0, &mut out);
+        assert_eq!(asked(&mut out), [3]);
+        leader.resend(&mut out);
+        assert_eq!(asked(&mut out), [], "its proposal may be on its way");
+        leader.resend(&mut out);
+        assert_eq!(asked(&mut out), [1, 2, 3]);
+    }
 }
