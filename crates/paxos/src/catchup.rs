@@ -478,6 +478,36 @@ mod tests {
     }
 
     #[test]
+    fn who_has_been_taught_something_new_asks_for_the_rest_at_once() {
+        let (mut replica, mut out) = (behind(), Outbox::new(NodeId(1)));
+        let mut asks_after = |first, n| {
+            replica.taught(NodeId(2), Slot(first), vec![Decree::noop(); n], &mut out);
+            out.drain().collect::<Vec<_>>()
+        };
+        assert_eq!(asks_after(1, 3), [Effect::Send(NodeId(2), Message::Learn(Slot(4)))]);
+        assert_eq!(asks_after(1, 3), [], "a repetition");
+        assert_eq!(asks_after(4, 36), [], "that is all that it has heard of");
+    }
+
+    #[test]
+    fn who_has_restored_a_snapshot_asks_its_source_for_the_rest_at_once() {
+        let (mut replica, mut out) = (behind(), Outbox::new(NodeId(1)));
+        let mut asks_after = |n| {
+            let mut ahead = behind();
+            ahead.taught(NodeId(2), Slot::FIRST, vec![Decree::noop(); n], &mut out);
+            let slot = ahead.slot_out().0;
+            for offset in [0, 3, 6] {
+                replica.chunk(NodeId(3), part(slot, 1, offset), &mut out);
+            }
+            out.drain().for_each(drop);
+            assert_eq!(replica.install(&ahead.frame(), Nothing, &mut out), Ok(true));
+            out.drain().collect::<Vec<_>>()
+        };
+        assert_eq!(asks_after(9), [Effect::Send(NodeId(3), Message::Learn(Slot(10)))]);
+        assert_eq!(asks_after(39), [], "that is all that it has heard of");
+    }
+
+    #[test]
     fn what_is_taught_at_one_time_is_limited() {
         let (mut replica, mut out) = (behind(), Outbox::new(NodeId(1)));
         let client = ClientId { born: Slot::FIRST, number: 1 };

@@ -523,9 +523,32 @@ mod tests {
 
     /// The acceptor adopts its ballot, and has accepted this.
     fn adopted(leader: &mut Leader, accepted: Vec<PValue>, out: &mut Outbox) {
-        let (asked, first) = (leader.ballot_num(), Slot::FIRST);
-        let p1b = P1b { asked, held: asked, first, rest: None, gc_slot: first, accepted };
-        assert_eq!(leader.p1b(ACCEPTOR, p1b, out), Some(Event::Adopted));
+        adopted_by(leader, (ACCEPTOR, Slot::FIRST), accepted, out);
+    }
+
+    /// This one does, of the configuration that governs the slots from `first` on.
+    fn adopted_by(
+        leader: &mut Leader,
+        (acceptor, first): (NodeId, Slot),
+        accepted: Vec<PValue>,
+        out: &mut Outbox,
+    ) {
+        let (asked, gc_slot) = (leader.ballot_num(), Slot::FIRST);
+        let p1b = P1b { asked, held: asked, first, rest: None, gc_slot, accepted };
+        assert_eq!(leader.p1b(acceptor, p1b, out), Some(Event::Adopted));
+    }
+
+    /// The slots from the fifth on are of epoch 1, with another acceptor.
+    fn replaced() -> Schedule {
+        let mut schedule = Schedule::new(members(ACCEPTOR), 4);
+        let to = Reconfiguration { replaces: 0, members: members(NodeId(3)) };
+        assert_eq!(schedule.reconfigure(Slot(1), &to), Some(Slot(5)));
+        schedule
+    }
+
+    fn propose(leader: &mut Leader, slot: u64, epoch: u64, out: &mut Outbox) {
+        let (slot, decree) = (Slot(slot), Decree::noop());
+        leader.propose(ME, Propose { slot, decree, epoch, replica: None }, None, out);
     }
 
     /// The slots that acceptors are asked for.
@@ -539,10 +562,7 @@ mod tests {
 
     #[test]
     fn a_report_counts_for_the_slots_that_its_configuration_governs() {
-        let mut schedule = Schedule::new(members(ACCEPTOR), 4);
-        let to = Reconfiguration { replaces: 0, members: members(NodeId(3)) };
-        assert_eq!(schedule.reconfigure(Slot(1), &to), Some(Slot(5)));
-        let (mut leader, mut out) = campaigning(schedule);
+        let (mut leader, mut out) = campaigning(replaced());
         let ballot = Ballot { round: 1, leader: ME, incarnation: 0 };
         let accepted =
             [2, 5].map(|slot| PValue { ballot, slot: Slot(slot), decree: Decree::noop() });
@@ -557,10 +577,7 @@ mod tests {
         let (mut leader, mut out) = campaigning(Schedule::new(members(ACCEPTOR), 2 * SLOTS));
         leader.limits.resend = 64;
         adopted(&mut leader, Vec::new(), &mut out);
-        for slot in (1..=SLOTS).map(Slot) {
-            let propose = Propose { slot, decree: Decree::noop(), epoch: 0, replica: None };
-            leader.propose(ME, propose, None, &mut out);
-        }
+        (1..=SLOTS).for_each(|slot| propose(&mut leader, slot, 0, &mut out));
         assert_eq!(asked(&mut out), (1..=SLOTS).collect::<Vec<_>>());
         leader.resend(&mut out);
         assert_eq!(asked(&mut out), [], "they have not been asked for a whole round");
@@ -568,5 +585,70 @@ mod tests {
         assert_eq!(asked(&mut out), (1..=SLOTS - MORE).collect::<Vec<_>>());
         leader.resend(&mut out);
         assert_eq!(asked(&mut out), (SLOTS - MORE + 1..=SLOTS).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_proposed_before_phase_1_is_over_fills_no_hole_below_it() {
+        let (mut leader, mut out) = campaigning(Schedule::new(members(ACCEPTOR), 4));
+        propose(&mut leader, 2, 0, &mut out);
+        assert_eq!(asked(&mut out), []);
+        adopted(&mut leader, Vec::new(), &mut out);
+        assert_eq!(asked(&mut out), [2], "slot 1 is free for whoever proposes for it");
+    }
+
+    #[test]
+    fn a_higher_ballot_preempts_whichever_slot_it_was_met_in() {
+        let (mut leader, mut out) = campaigning(Schedule::new(members(ACCEPTOR), 4));
+        let asked = leader.ballot_num();
+        let p2b = |held| P2b { slot: Slot(9), asked, vote: Vote::Preempted(held) };
+        assert_eq!(leader.p2b(ACCEPTOR, p2b(asked), &mut out), None);
+        let held = Ballot { round: asked.round + 1, ..asked };
+        let event = leader.p2b(ACCEPTOR, p2b(held), &mut out);
+        assert_eq!((event, leader.leading()), (Some(Event::Preempted(held)), false));
+    }
+
+    #[test]
+    fn a_configuration_is_led_until_its_last_slot_is_forgotten() {
+        let (mut leader, mut out) = campaigning(replaced());
+        adopted(&mut leader, Vec::new(), &mut out);
+        adopted_by(&mut leader, (NodeId(3), Slot(5)), Vec::new(), &mut out);
+        let mut performed = |slot_out, open, epoch| {
+            let (slot_out, durable) = (Slot(slot_out), Slot::FIRST);
+            leader.slot_out(ME, Progress { slot_out, durable, epoch: 1 }, &mut out);
+            propose(&mut leader, open, epoch, &mut out);
+            assert_eq!(asked(&mut out), [open]);
+            leader.phases.iter().map(|phase| phase.first.0).collect::<Vec<_>>()
+        };
+        assert_eq!(performed(4, 4, 0), [1, 5]);
+        assert_eq!(performed(5, 5, 1), [5]);
+    }
+
+    #[test]
+    fn reports_are_void_once_somebody_proposes_for_what_was_performed_under_other_leaders() {
+        let members = |leader| Members::new([NodeId(8)], [leader], [ACCEPTOR]).unwrap();
+        let mut schedule = Schedule::new(members(NodeId(7)), 4);
+        let to = Reconfiguration { replaces: 0, members: members(ME) };
+        assert_eq!(schedule.reconfigure(Slot(1), &to), Some(Slot(5)));
+        let (mut leader, mut out) = campaigning(schedule);
+        let report = Progress { slot_out: Slot(3), durable: Slot::FIRST, epoch: 1 };
+        leader.slot_out(NodeId(8), report, &mut out);
+        let mut performed_after = |slot| {
+            propose(&mut leader, slot, 0, &mut out);
+            leader.performed
+        };
+        assert_eq!(performed_after(3), Slot(3), "that one was not");
+        assert_eq!(performed_after(2), Slot::FIRST);
+    }
+
+    #[test]
+    fn a_hole_is_filled_when_it_has_been_there_for_a_whole_round() {
+        let (mut leader, mut out) = campaigning(Schedule::new(members(ACCEPTOR), 4));
+        adopted(&mut leader, Vec::new(), &mut out);
+        propose(&mut leader, 3, 0, &mut out);
+        assert_eq!(asked(&mut out), [3]);
+        leader.resend(&mut out);
+        assert_eq!(asked(&mut out), [], "its proposal may be on its way");
+        leader.resend(&mut out);
+        assert_eq!(asked(&mut out), [1, 2, 3]);
     }
 }

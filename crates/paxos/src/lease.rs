@@ -255,19 +255,77 @@ impl Leader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reconfig::{Members, Schedule};
+    use crate::{
+        effect::Record,
+        reconfig::{Members, Schedule},
+    };
+
+    const LEASE: Lease = Lease { length: Time::from_nanos(100), drift_ppm: 0 };
+
+    fn ballot(round: u64, leader: u32) -> Ballot {
+        Ballot { round, leader: NodeId(leader), incarnation: 1 }
+    }
+
+    fn three() -> Schedule {
+        let all = [NodeId(1), NodeId(2), NodeId(3)];
+        Schedule::new(Members::new(all, all, all).unwrap(), 1)
+    }
 
     #[test]
     fn questions_are_forgotten_when_nothing_can_come_of_them() {
-        let all = [NodeId(1), NodeId(2), NodeId(3)];
-        let schedule = Schedule::new(Members::new(all, all, all).unwrap(), 1);
-        let lease = Lease { length: Time::from_nanos(100), drift_ppm: 0 };
-        let mut held = Held::new(Some(lease));
-        let ballot = Ballot { round: 1, leader: NodeId(1), incarnation: 1 };
-        let config = schedule.latest();
+        let schedule = three();
+        let mut held = Held::new(Some(LEASE));
         for (round, now) in (1..).zip([5, 60, 104, 105, 204]) {
-            assert_eq!(held.ask(now, (ballot, round), config), Some(100));
+            assert_eq!(held.ask(now, (ballot(1, 1), round), schedule.latest()), Some(100));
         }
         assert_eq!(held.asked, [(4, 105), (5, 204)]);
+    }
+
+    #[test]
+    fn a_lease_is_held_from_the_question_on_and_not_while_it_is_given_up() {
+        let schedule = three();
+        let config = schedule.latest();
+        let mut held = Held::new(Some(LEASE));
+        held.give_up(50);
+        assert_eq!(held.ask(49, (ballot(1, 1), 1), config), None);
+        assert_eq!(held.ask(50, (ballot(1, 1), 2), config), Some(100));
+        held.grant(NodeId(2), (ballot(1, 1), 2), 100, config);
+        held.grant(NodeId(2), (ballot(1, 1), 2), 100, config);
+        held.grant(NodeId(9), (ballot(1, 1), 2), 100, config);
+        held.grant(NodeId(3), (ballot(1, 1), 1), 100, config);
+        held.grant(NodeId(3), (ballot(1, 2), 2), 100, config);
+        assert!(!held.holds(60, ballot(1, 1), config), "one of three has granted it");
+        held.grant(NodeId(3), (ballot(1, 1), 2), 90, config);
+        let holds = |now| held.holds(now, ballot(1, 1), config);
+        assert_eq!([holds(60), holds(139), holds(140)], [true, true, false]);
+        assert!(!held.holds(60, ballot(2, 1), config));
+    }
+
+    #[test]
+    fn a_lease_ends_with_its_time_or_when_its_own_holder_gives_it_back() {
+        let mut acceptor = Acceptor::default();
+        acceptor.replay(Record::Adopted(ballot(1, 1)));
+        let granted = || {
+            let mut grants = Grants::new(Some(LEASE), true);
+            let granted = grants.grant(5, (ballot(1, 1), 3), 200, ballot(1, 1));
+            assert_eq!(granted, Some(100), "the acceptor's own limit counts");
+            grants
+        };
+        let bars = |grants: &mut Grants, now| grants.bar(now, ballot(2, 2), &acceptor);
+        assert_eq!([104, 105].map(|now| bars(&mut granted(), now)), [true, false]);
+        // An old ballot's, a newer one's that is not held here, and one that was overtaken.
+        for (of, round, free) in [
+            (ballot(0, 1), 3, false),
+            (ballot(2, 2), 3, false),
+            (ballot(1, 1), 2, false),
+            (ballot(1, 1), 3, true),
+            (ballot(1, 1), 4, true),
+        ] {
+            let mut grants = granted();
+            grants.release(of, round, ballot(1, 1));
+            assert_eq!(bars(&mut grants, 50), !free, "{of} {round}");
+            let mut again = |round| grants.grant(50, (ballot(1, 1), round), 100, ballot(1, 1));
+            assert_eq!([again(3), again(5)], [None, Some(100)], "a question counts once");
+        }
     }
 }

@@ -394,4 +394,116 @@ mod tests {
         liveness.pass(Timing::default().patience_min + Time::from_nanos(1));
         assert_eq!(there(&liveness), [true, false, false, false]);
     }
+
+    const MILLI: Nanos = 1_000_000;
+
+    fn ballot(round: u64, leader: u32) -> Ballot {
+        Ballot { round, leader: NodeId(leader), incarnation: 1 }
+    }
+
+    /// Node 1 of three, of which the other two answer, at this time.
+    fn at(liveness: &mut Liveness, nanos: Nanos) {
+        liveness.pass(Time::from_nanos(nanos));
+        [2, 3].into_iter().for_each(|id| liveness.pong(NodeId(id), false));
+    }
+
+    fn three() -> Schedule {
+        let all = [NodeId(1), NodeId(2), NodeId(3)];
+        Schedule::new(Members::new(all, all, all).unwrap(), 1)
+    }
+
+    #[test]
+    fn patience_doubles_when_preempted_and_shrinks_when_something_is_chosen() {
+        let (patience_min, patience_max) = (Time::from_millis(100), Time::from_millis(300));
+        let timing = Timing { patience_min, patience_max, ..Timing::default() };
+        let mut liveness = Liveness::new(timing, 1);
+        let doubled = [(); 3].map(|()| {
+            liveness.preempted(ballot(1, 2));
+            liveness.patience / MILLI
+        });
+        assert_eq!(doubled, [200, 300, 300]);
+        let shrunk = [1, 2, 190, 9, 99].map(|times| {
+            (0..times).for_each(|_| liveness.chosen());
+            liveness.patience / MILLI
+        });
+        assert_eq!(shrunk, [299, 297, 107, 100, 100]);
+    }
+
+    #[test]
+    fn jitter_is_anything_up_to_the_patience() {
+        let mut liveness = Liveness::new(Timing::default(), 1);
+        let drawn: Vec<Nanos> = (0..1000).map(|_| liveness.draw(100 * MILLI) / MILLI).collect();
+        let tenths = (0..10).map(|n| drawn.iter().filter(|drawn| **drawn / 10 == n).count());
+        let tenths: Vec<usize> = tenths.collect();
+        assert_eq!(tenths.iter().sum::<usize>(), 1000, "{tenths:?}");
+        assert!(tenths.iter().all(|n| (50..200).contains(n)), "{tenths:?}");
+    }
+
+    #[test]
+    fn a_lost_connection_makes_impatient_once_and_not_for_long() {
+        let (schedule, min) = (three(), nanos(Timing::default().patience_min));
+        let followed = |now| {
+            let mut liveness = Liveness::new(Timing::default(), 1);
+            liveness.pass(Time::from_nanos(now));
+            liveness.heard(ballot(1, 2), true);
+            liveness
+        };
+        let campaigns = |liveness: &mut Liveness, now| {
+            at(liveness, now);
+            liveness.campaigns(schedule.latest(), NodeId(1))
+        };
+        let after = |peer, now| {
+            let mut liveness = followed(0);
+            liveness.lost(NodeId(peer));
+            campaigns(&mut liveness, now)
+        };
+        // From one and a half heartbeats on, or up to three.
+        assert_eq!([29, 60].map(|ms| after(2, ms * MILLI)), [false, true]);
+        assert_eq!([min - 1, min].map(|now| after(2, now)), [true, false]);
+        assert!(!after(3, 60 * MILLI), "that was not the leader's");
+        let longest = min + nanos(Timing::default().patience_max);
+        for (again, may) in [(longest - 1, false), (longest, true)] {
+            let mut liveness = followed(0);
+            liveness.lost(NodeId(2));
+            liveness.heard(ballot(1, 2), true);
+            assert!(!campaigns(&mut liveness, 60 * MILLI), "it is heard once more");
+            liveness.pass(Time::from_nanos(again));
+            liveness.heard(ballot(1, 2), true);
+            liveness.lost(NodeId(2));
+            assert_eq!(campaigns(&mut liveness, again + 60 * MILLI), may);
+        }
+    }
+
+    #[test]
+    fn a_summons_counts_for_the_least_patience_and_not_of_a_leader_that_is_gone() {
+        let (schedule, min) = (three(), nanos(Timing::default().patience_min));
+        let heeds = |of, now| {
+            let mut liveness = Liveness::new(Timing::default(), 1);
+            liveness.heard(ballot(2, 2), true);
+            liveness.summoned(of);
+            at(&mut liveness, now);
+            let heeds = liveness.campaigns(schedule.latest(), NodeId(1));
+            assert!(!liveness.campaigns(schedule.latest(), NodeId(1)), "once");
+            heeds
+        };
+        assert_eq!([0, min - 1, min].map(|now| heeds(ballot(2, 2), now)), [true, true, false]);
+        assert_eq!([ballot(1, 3), ballot(3, 3)].map(|of| heeds(of, 0)), [false, true]);
+    }
+
+    #[test]
+    fn who_is_silent_for_longer_than_the_least_patience_is_not_there() {
+        let (schedule, min) = (three(), nanos(Timing::default().patience_min));
+        let config = schedule.latest();
+        let mut liveness = Liveness::new(Timing::default(), 1);
+        liveness.pings(config, NodeId(1));
+        liveness.heard(ballot(1, 2), true);
+        at(&mut liveness, min);
+        assert!(liveness.hears() && !liveness.own_disk_hangs(config, NodeId(1)));
+        at(&mut liveness, min + 1);
+        assert!(!liveness.hears() && liveness.own_disk_hangs(config, NodeId(1)));
+        liveness.pass(Time::from_nanos(2 * min + 1));
+        assert!(liveness.connected(config));
+        liveness.pass(Time::from_nanos(2 * min + 2));
+        assert!(!liveness.connected(config) && !liveness.own_disk_hangs(config, NodeId(1)));
+    }
 }

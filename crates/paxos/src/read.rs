@@ -250,3 +250,140 @@ impl<S: StateMachine> Replica<S> {
         self.reads.ready(self.slot_out, &self.schedule, out);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reconfig::{Members, Reconfiguration};
+
+    /// Two of three acceptors make a quorum; from slot 5 on, they are others.
+    fn schedule() -> Schedule {
+        let members = |acceptors: [u32; 3]| {
+            Members::new([NodeId(1)], [NodeId(2), NodeId(3)], acceptors.map(NodeId)).unwrap()
+        };
+        let mut schedule = Schedule::new(members([11, 12, 13]), 4);
+        let to = Reconfiguration { replaces: 0, members: members([21, 22, 23]) };
+        assert_eq!(schedule.reconfigure(Slot(1), &to), Some(Slot(5)));
+        schedule
+    }
+
+    /// Whom it asks, and with what number.
+    fn asked(out: &mut Outbox) -> Vec<(u32, u64)> {
+        let query = |effect| {
+            let Effect::Send(
+                NodeId(to),
+                Message::ReadQuery { round } | Message::Lease(LeaseMessage::Query { round }),
+            ) = effect
+            else {
+                return None;
+            };
+            Some((to, round))
+        };
+        out.drain().filter_map(query).collect()
+    }
+
+    /// The reads that may be served when everything below `slot_out` has been performed.
+    fn ready(reads: &mut Reads, slot_out: u64, out: &mut Outbox) -> Vec<u64> {
+        reads.ready(Slot(slot_out), &schedule(), out);
+        let ready = |effect| if let Effect::ReadReady(id) = effect { Some(id) } else { None };
+        out.drain().filter_map(ready).collect()
+    }
+
+    #[test]
+    fn a_read_is_served_above_the_highest_slot_that_a_quorum_knows() {
+        let (mut reads, mut out) = (Reads::new(1), Outbox::new(NodeId(1)));
+        let (schedule, first) = (schedule(), 1 << 32);
+        assert!(reads.queue(7, Level::Linearizable));
+        reads.start(schedule.at(Slot(1)), None, &mut out);
+        let round = first + 1;
+        assert_eq!(asked(&mut out), [11, 12, 13].map(|to| (to, round)));
+        // Two answers of one acceptor, one to an earlier question, and one of a stranger.
+        for (from, round, highest) in
+            [(11, round, 3), (11, round, 3), (12, first, 3), (14, round, 3)]
+        {
+            reads.reply(NodeId(from), round, Slot(highest));
+        }
+        assert!(reads.settled());
+        reads.reply(NodeId(12), round, Slot(2));
+        assert_eq!((reads.settled(), reads.awaits()), (false, Slot(4)));
+        assert_eq!(ready(&mut reads, 3, &mut out), []);
+        assert_eq!(ready(&mut reads, 4, &mut out), [7]);
+        assert!(reads.settled() && reads.idle());
+    }
+
+    #[test]
+    fn a_quorum_is_asked_again_after_a_whole_round_and_another_one_at_once() {
+        let (mut reads, mut out) = (Reads::new(0), Outbox::new(NodeId(1)));
+        let schedule = schedule();
+        assert!(reads.queue(7, Level::Linearizable));
+        reads.start(schedule.at(Slot(1)), None, &mut out);
+        reads.reply(NodeId(12), 1, Slot(3));
+        out.drain().for_each(drop);
+        reads.retry(schedule.at(Slot(1)), &mut out);
+        assert_eq!(asked(&mut out), []);
+        reads.retry(schedule.at(Slot(1)), &mut out);
+        assert_eq!(asked(&mut out), [(11, 1), (13, 1)]);
+        reads.retry(schedule.at(Slot(5)), &mut out);
+        assert_eq!(asked(&mut out), [(21, 2), (22, 2), (23, 2)]);
+        [21, 22].into_iter().for_each(|from| reads.reply(NodeId(from), 2, Slot(3)));
+        assert_eq!(ready(&mut reads, 4, &mut out), [], "slot 4 is not theirs");
+        assert!(!reads.idle());
+    }
+
+    #[test]
+    fn a_leader_is_asked_once_and_a_quorum_if_it_cannot_say_or_does_not() {
+        let (schedule, point) = (schedule(), ReadPoint { highest: Slot(3), epoch: 0 });
+        let asks_leader = || {
+            let (mut reads, mut out) = (Reads::new(0), Outbox::new(NodeId(1)));
+            assert!(reads.queue(7, Level::Lease) && !reads.idle());
+            reads.start(schedule.at(Slot(1)), Some(NodeId(2)), &mut out);
+            assert_eq!(asked(&mut out), [(2, 1)]);
+            (reads, out)
+        };
+        let (mut reads, mut out) = asks_leader();
+        assert!(reads.queue(8, Level::Lease));
+        reads.start(schedule.at(Slot(1)), Some(NodeId(2)), &mut out);
+        assert_eq!(asked(&mut out), [], "one question at a time");
+        reads.answer(NodeId(3), 1, Some(point));
+        reads.answer(NodeId(2), 0, Some(point));
+        assert!(reads.settled(), "another leader, and another question");
+        reads.answer(NodeId(2), 1, Some(point));
+        assert_eq!(ready(&mut reads, 3, &mut out), []);
+        assert_eq!(ready(&mut reads, 4, &mut out), [7]);
+        let quorum = [11, 12, 13].map(|to| (to, 1));
+        reads.start(schedule.at(Slot(1)), None, &mut out);
+        assert_eq!(asked(&mut out), quorum, "nobody leads");
+
+        let (mut reads, mut out) = asks_leader();
+        reads.answer(NodeId(2), 1, None);
+        reads.start(schedule.at(Slot(1)), Some(NodeId(2)), &mut out);
+        assert_eq!(asked(&mut out), quorum);
+
+        let (mut reads, mut out) = asks_leader();
+        for asked_now in [&[][..], &quorum] {
+            reads.retry(schedule.at(Slot(1)), &mut out);
+            reads.start(schedule.at(Slot(1)), Some(NodeId(2)), &mut out);
+            assert_eq!(asked(&mut out), asked_now);
+        }
+    }
+
+    #[test]
+    fn reads_are_bounded_whatever_they_wait_for() {
+        let (schedule, mut out) = (schedule(), Outbox::new(NodeId(1)));
+        let mut reads = Reads::new(0);
+        let fill =
+            |reads: &mut Reads, n, level| (0..n).filter(|id| reads.queue(*id, level)).count();
+        let quarter = READS_MAX as u64 / 4;
+        // For answers of a leader, for those of a quorum, and for slots.
+        fill(&mut reads, quarter, Level::Lease);
+        reads.start(schedule.at(Slot(1)), Some(NodeId(2)), &mut out);
+        reads.answer(NodeId(2), 1, Some(ReadPoint { highest: Slot(3), epoch: 0 }));
+        fill(&mut reads, quarter, Level::Lease);
+        fill(&mut reads, quarter, Level::Linearizable);
+        reads.start(schedule.at(Slot(1)), Some(NodeId(2)), &mut out);
+        // For one of the two to begin.
+        fill(&mut reads, quarter / 2, Level::Lease);
+        let last = fill(&mut reads, quarter, Level::Linearizable);
+        assert_eq!(last as u64, quarter / 2);
+    }
+}

@@ -167,3 +167,59 @@ impl<S: StateMachine> Replica<S> {
         (records, next)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+    use crate::{
+        effect::Effect,
+        liveness::Time,
+        message::Message,
+        reconfig::{Members, Schedule},
+        types::{ClientId, Command, NodeId, Op, PValue, Payload},
+    };
+
+    struct Nothing;
+
+    impl StateMachine for Nothing {
+        fn apply(&mut self, _: &[u8]) -> Payload {
+            Payload::EMPTY
+        }
+    }
+
+    #[test]
+    fn what_need_not_be_compared_is_noted_at_once_and_the_rest_a_few_at_a_time() {
+        let all = [NodeId(1), NodeId(2), NodeId(3)];
+        let setup = Setup::new(NodeId(1), Schedule::new(Members::new(all, all, all).unwrap(), 16));
+        let ballot = Ballot { round: 1, leader: NodeId(2), incarnation: 1 };
+        let decrees = || -> Vec<Decree> {
+            let client = ClientId { born: Slot::FIRST, number: 1 };
+            let large = |cid| {
+                let op = Op::Apply(Payload::from(vec![1; 100_000]));
+                Decree::from(vec![Command { client, cid, acked: cid, op }])
+            };
+            (1..=30).map(large).collect()
+        };
+        let noted = |accepted: Vec<Decree>, decided: Vec<Decree>| {
+            let mut out = Outbox::new(NodeId(1));
+            let mut node = Node::format(setup.clone(), Nothing, &mut out);
+            let mut step = |message| node.step(Time::ZERO, NodeId(2), message, &mut out);
+            for (slot, decree) in (1..).map(Slot).zip(accepted) {
+                step(Message::P2a(PValue { ballot, slot, decree }));
+            }
+            step(Message::Decisions { first: Slot::FIRST, decrees: decided });
+            node.tick(Time::from_millis(20), &mut out);
+            out.drain().find_map(|effect| {
+                let Effect::Persist(Record::Performed { first, end, .. }) = effect else {
+                    return None;
+                };
+                Some((first.0, end.0))
+            })
+        };
+        let same = decrees();
+        assert_eq!(noted(same.clone(), same), Some((1, 31)), "what was accepted itself");
+        assert_eq!(noted(decrees(), decrees()), Some((1, 11)), "as many as have a mebibyte");
+    }
+}

@@ -465,3 +465,86 @@ impl<S: StateMachine> Replica<S> {
             .for_each(|config: Arc<Config>| out.push(Effect::Retired(config)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+    use crate::{effect::Response, reconfig::Members, session::IN_FLIGHT_MAX};
+
+    struct Nothing;
+
+    impl StateMachine for Nothing {
+        fn apply(&mut self, _: &[u8]) -> Payload {
+            Payload::EMPTY
+        }
+    }
+
+    /// A replica that knows no leader, so that everything waits, with room for 8 sessions.
+    fn replica() -> (Replica<Nothing>, Outbox) {
+        let one = [NodeId(1)];
+        let schedule = Schedule::new(Members::new(one, one, one).unwrap(), 4);
+        (Replica::new(NodeId(1), 1, Nothing, schedule, 8), Outbox::new(NodeId(1)))
+    }
+
+    fn command(number: u64, cid: u64, len: usize) -> Command {
+        let client = ClientId { born: Slot::FIRST, number };
+        Command { client, cid, acked: 1, op: Op::Apply(Payload::from(vec![0; len])) }
+    }
+
+    #[test]
+    fn a_batch_has_as_many_commands_and_bytes_as_are_allowed_and_at_least_one() {
+        let (mut replica, _) = replica();
+        let mut batches = |lens: Vec<usize>| {
+            replica.requests = (1..).zip(lens).map(|(cid, len)| command(1, cid, len)).collect();
+            let mut batches = Vec::new();
+            while !replica.requests.is_empty() {
+                batches.push(replica.batch().commands().len());
+            }
+            batches
+        };
+        let header = command(1, 1, 0).weight();
+        let quarter = BATCH_BYTES_MAX / 4 - header;
+        assert_eq!(batches(vec![0; BATCH_COMMANDS_MAX + 1]), [BATCH_COMMANDS_MAX, 1]);
+        assert_eq!(batches(vec![quarter; 5]), [4, 1]);
+        assert_eq!(batches(vec![quarter, quarter, quarter, quarter + 1]), [3, 1]);
+        assert_eq!(batches(vec![9 * quarter, 0]), [1, 1]);
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let (mut replica, mut out) = replica();
+        for _ in 0..=WAITING_MAX {
+            replica.forwarded(Decree::noop());
+        }
+        assert_eq!(replica.waiting.len(), WAITING_MAX);
+        for (number, cid) in (1..=4).flat_map(|n| (1..=IN_FLIGHT_MAX).map(move |cid| (n, cid))) {
+            replica.request(command(number, cid, 0), &mut out);
+        }
+        assert_eq!(replica.requests.len(), REQUESTS_MAX);
+        assert!(out.is_empty());
+        replica.request(command(5, 1, 0), &mut out);
+        let client = ClientId { born: Slot::FIRST, number: 5 };
+        let busy = Effect::Respond(Response { client, cid: 1, outcome: Outcome::Busy });
+        assert_eq!(out.drain().collect::<Vec<_>>(), [busy]);
+    }
+
+    #[test]
+    fn clients_are_remembered_until_there_are_more_than_sessions_and_then_those_that_have_one() {
+        let (mut replica, mut out) = replica();
+        let mut waits_after = |replica: &mut Replica<Nothing>, number, cid| {
+            replica.request(command(number, cid, 0), &mut out);
+            replica.requests.len()
+        };
+        (1..=9).for_each(|number| assert!(waits_after(&mut replica, number, 1) > 0));
+        assert_eq!(waits_after(&mut replica, 1, 1), 9, "a retransmission");
+        let eight = (1..=8).map(|number| command(number, 1, 0)).collect::<Vec<_>>();
+        let mut other = Outbox::new(NodeId(1));
+        replica.decision(Slot::FIRST, Some(Decree::from(eight)), &mut other);
+        assert_eq!(waits_after(&mut replica, 10, 1), 10);
+        assert_eq!(waits_after(&mut replica, 8, 2), 11);
+        assert_eq!(waits_after(&mut replica, 8, 2), 11);
+        assert_eq!(waits_after(&mut replica, 9, 1), 12, "it has no session, and was forgotten");
+    }
+}

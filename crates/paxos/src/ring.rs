@@ -213,9 +213,19 @@ mod tests {
     }
 
     #[test]
+    fn has_a_place_for_each_slot_wherever_it_begins() {
+        for base in [1, 1000, 1 << 40] {
+            let mut ring = Ring::new(Slot(base));
+            (base..base + 300).for_each(|slot| ring.insert(Slot(slot), slot));
+            assert!(ring.iter().map(|(_, &slot)| slot).eq(base..base + 300), "from {base} on");
+        }
+    }
+
+    #[test]
     fn refuses_slots_below_its_base_and_far_ahead() {
         let ring = Ring::<u8>::new(Slot(5));
         assert!(!ring.has_room(Slot(4)) && ring.has_room(Slot(5)));
+        assert!(ring.has_room(Slot(4 + SPAN_MAX)) && !ring.has_room(Slot(5 + SPAN_MAX)));
         assert!(!ring.has_room(Slot(u64::MAX)));
     }
 

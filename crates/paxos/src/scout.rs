@@ -108,3 +108,41 @@ impl Scout {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        effect::Effect,
+        reconfig::{Members, Schedule},
+    };
+
+    /// Trap E37: whatever lies beyond the slots that it is about.
+    #[test]
+    fn an_acceptor_is_asked_for_the_rest_up_to_the_end_of_the_range() {
+        let one = [NodeId(1)];
+        let schedule = Schedule::new(Members::new(one, one, one).unwrap(), 4);
+        let ballot = Ballot { round: 1, leader: NodeId(1), incarnation: 1 };
+        // From which slot on it asks again, or nothing if the acceptor counts.
+        let asks = |first, rest, end| {
+            let mut out = Outbox::new(NodeId(9));
+            let (first, config) = (Slot(first), schedule.latest().clone());
+            let mut scout = Scout::spawn(ballot, (first, Some(Slot(end))), config, &mut out);
+            out.drain().for_each(drop);
+            let (held, rest, gc_slot) = (ballot, Some(Slot(rest)), Slot::FIRST);
+            let p1b = P1b { asked: ballot, held, first, rest, gc_slot, accepted: Vec::new() };
+            let waits = scout.p1b(NodeId(1), p1b, &mut out) == Verdict::Waiting;
+            let asked = out.drain().find_map(|effect| {
+                let Effect::SendWhenDurable(_, Message::P1a { first, .. }) = effect else {
+                    return None;
+                };
+                Some(first.0)
+            });
+            assert_eq!(waits, asked.is_some());
+            asked
+        };
+        assert_eq!(asks(3, 8, 9), Some(8));
+        assert_eq!(asks(3, 9, 9), None);
+        assert_eq!(asks(3, 3, 9), None, "it has nothing to say of that, and would say so for ever");
+    }
+}

@@ -337,6 +337,20 @@ mod tests {
     }
 
     #[test]
+    fn of_sessions_that_are_too_many_an_eighth_and_one_are_evicted() {
+        let mut sessions = Sessions::new(16);
+        for number in 1..=16 {
+            assert!(perform(&mut sessions, client(1, number), 1, 10 + number));
+        }
+        assert!(perform(&mut sessions, client(1, 1), 2, 27), "it is used once more");
+        assert!(perform(&mut sessions, client(20, 17), 1, 28));
+        let known: Vec<u64> =
+            (1..=17).filter(|number| sessions.knows(client(1, *number))).collect();
+        assert_eq!(known, [1].into_iter().chain(5..=16).collect::<Vec<_>>());
+        assert_eq!(sessions.horizon, Slot(14));
+    }
+
+    #[test]
     fn a_retransmission_is_not_admitted_twice() {
         let mut admitted = Admitted::new();
         let c = client(1, 1);

@@ -306,7 +306,8 @@ pub struct PValue {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec;
+    use alloc::{collections::BTreeSet, vec};
+    use std::hash::DefaultHasher;
 
     use super::*;
     use crate::{reconfig::Members, wire};
@@ -319,6 +320,20 @@ mod tests {
         assert!(ballot(1, 9, 9) < ballot(2, 1, 1));
         assert!(ballot(1, 1, 9) < ballot(1, 2, 1));
         assert!(ballot(1, 1, 1) < ballot(1, 1, 2));
+    }
+
+    /// The model checker takes states for the same by their hash.
+    #[test]
+    fn ballots_that_differ_have_other_hashes() {
+        let mut hashes = BTreeSet::new();
+        for round in [1, 2] {
+            for (leader, incarnation) in [(1, 1), (1, 2), (2, 1), (2, 2)] {
+                let mut hasher = DefaultHasher::new();
+                Ballot { round, leader: NodeId(leader), incarnation }.hash(&mut hasher);
+                hashes.insert(hasher.finish());
+            }
+        }
+        assert_eq!(hashes.len(), 8);
     }
 
     #[test]

@@ -191,3 +191,24 @@ fn ballot_at(bytes: &[u8], at: usize) -> Ballot {
         leader: NodeId(u32_at(bytes, at + 12)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_titles_that_differ_the_newer_one_counts_wherever_it_is() {
+        let block = |number| {
+            let identity = Identity { cluster: 1, birth: 2, node: NodeId(3) };
+            let (len, first, oldest, chain, state) = (16 << 10, 1, 1, 0, State::EMPTY);
+            let mut block = vec![0; TITLES];
+            Title { identity, number, len, first, oldest, chain, state }.encode(&mut block);
+            block
+        };
+        for (first, second) in [(3, 9), (9, 3), (9, 9)] {
+            let bytes = [&block(first)[..SECOND], &block(second)[SECOND..]].concat();
+            let Found::Title(title) = Title::decode(&bytes) else { panic!("both are intact") };
+            assert_eq!(title.number, 9);
+        }
+    }
+}

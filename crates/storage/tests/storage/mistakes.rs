@@ -8,7 +8,7 @@ use synod_storage::{
     sim::{Failure, Fault, Operation, Trigger, Unsynced},
 };
 
-use crate::model::{self, BIRTH, WANT, accepted};
+use crate::model::{self, BIRTH, Sum, WANT, accepted};
 
 /// A directory with a log of three segments and a snapshot.
 fn directory(want: Want, birth: u64) -> SimDisk {
@@ -147,6 +147,30 @@ fn a_missing_segment_is_named() {
         let text = error.to_string();
         assert!(matches!(error, OpenError::Damaged { .. }), "{text}");
     }
+}
+
+/// What has lost its title and is older than the log has nothing to say, and may be used again; but
+/// as the youngest, or what comes next would be taken for older than all the rest.
+#[test]
+fn a_file_below_the_log_is_used_again_above_it() {
+    let disk = SimDisk::new();
+    let mut all = Vec::new();
+    for (slots, collected) in [(1..10, 10), (10..20, 0)] {
+        let (mut store, _, found) = model::recover(&disk).unwrap();
+        assert_eq!(Sum::of(&found), Sum::of(&all));
+        for slot in slots {
+            let records = [accepted(1, slot, 900), Record::Collected(Slot(slot.min(collected)))];
+            store.append(&records);
+            store.sync().unwrap();
+            all.extend(records);
+            while store.prepare().unwrap() {}
+        }
+        drop(store);
+        assert!(!disk.files().contains_key(&segment(1)));
+        disk.write(&segment(1), vec![0; 16 << 10]);
+    }
+    let (_, _, found) = model::recover(&disk).unwrap();
+    assert_eq!(Sum::of(&found), Sum::of(&all));
 }
 
 #[test]

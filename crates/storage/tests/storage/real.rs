@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 
 use synod_paxos::{Record, Slot};
-use synod_storage::{Directory, OpenError};
+use synod_storage::{Directory, Disk as _, File as _, OpenError};
 
 use crate::model::{self, Sum, accepted};
 
@@ -44,6 +44,15 @@ fn a_real_directory_is_for_one_process() {
     assert!(matches!(model::open(&disk), Err(OpenError::Locked)));
     drop(first);
     model::open(&disk).unwrap();
+}
+
+#[test]
+fn a_real_file_that_was_allocated_has_its_length_and_one_that_is_too_long_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = Directory::new(folder.path()).unwrap().create("a").unwrap();
+    file.allocate(10_000).unwrap();
+    assert_eq!(file.len().unwrap(), 10_000);
+    file.allocate(1 << 62).unwrap_err();
 }
 
 #[test]

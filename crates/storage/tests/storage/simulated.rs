@@ -62,3 +62,13 @@ fn a_sync_that_fails_makes_any_part_durable_and_a_later_one_no_more() {
     }
     assert!(seen.iter().all(|times| *times > 4), "neither, one, the other, both: {seen:?}");
 }
+
+#[test]
+fn a_disk_hangs_until_it_is_told_otherwise() {
+    let disk = SimDisk::new();
+    let hung = [true, false].map(|hung| {
+        disk.set_hung(hung);
+        disk.is_hung()
+    });
+    assert_eq!(hung, [true, false]);
+}

@@ -74,6 +74,20 @@ fn the_newest_snapshot_replaces_the_older_ones() {
     assert_eq!(disk.files().keys().filter(|name| name.starts_with("snapshot")).count(), 1);
 }
 
+#[test]
+fn snapshots_of_one_slot_that_are_made_at_the_same_time_do_not_meet() {
+    let disk = SimDisk::new();
+    let all = snapshots(&disk);
+    let mut one = all.create(Slot(9)).unwrap();
+    let mut other = all.create(Slot(9)).unwrap();
+    one.write_all(&state(10)).unwrap();
+    other.write_all(&state(20)).unwrap();
+    drop(other);
+    let info = one.finish().unwrap();
+    assert_eq!(all.newest().unwrap(), Some(info));
+    assert_eq!(read(&all, 9).unwrap(), state(10));
+}
+
 /// Every byte of a snapshot of three chunks is changed.
 #[test]
 fn damage_is_named_and_no_older_one_is_taken() {
