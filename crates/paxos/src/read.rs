@@ -293,7 +293,7 @@ mod tests {
     fn a_read_is_served_above_the_highest_slot_that_a_quorum_knows() {
         let (mut reads, mut out) = (Reads::new(1), Outbox::new(NodeId(1)));
         let (schedule, first) = (schedule(), 1 << 32);
-        assert!(reads.queue(7, Level::Linearizable));
+        assert!(reads.queue(7, Level::Linearizable, 9));
         reads.start(schedule.at(Slot(1)), None, &mut out);
         let round = first + 1;
         assert_eq!(asked(&mut out), [11, 12, 13].map(|to| (to, round)));
@@ -315,7 +315,7 @@ mod tests {
     fn a_quorum_is_asked_again_after_a_whole_round_and_another_one_at_once() {
         let (mut reads, mut out) = (Reads::new(0), Outbox::new(NodeId(1)));
         let schedule = schedule();
-        assert!(reads.queue(7, Level::Linearizable));
+        assert!(reads.queue(7, Level::Linearizable, 9));
         reads.start(schedule.at(Slot(1)), None, &mut out);
         reads.reply(NodeId(12), 1, Slot(3));
         out.drain().for_each(drop);
@@ -335,13 +335,13 @@ mod tests {
         let (schedule, point) = (schedule(), ReadPoint { highest: Slot(3), epoch: 0 });
         let asks_leader = || {
             let (mut reads, mut out) = (Reads::new(0), Outbox::new(NodeId(1)));
-            assert!(reads.queue(7, Level::Lease) && !reads.idle());
+            assert!(reads.queue(7, Level::Lease, 9) && !reads.idle());
             reads.start(schedule.at(Slot(1)), Some(NodeId(2)), &mut out);
             assert_eq!(asked(&mut out), [(2, 1)]);
             (reads, out)
         };
         let (mut reads, mut out) = asks_leader();
-        assert!(reads.queue(8, Level::Lease));
+        assert!(reads.queue(8, Level::Lease, 9));
         reads.start(schedule.at(Slot(1)), Some(NodeId(2)), &mut out);
         assert_eq!(asked(&mut out), [], "one question at a time");
         reads.answer(NodeId(3), 1, Some(point));
@@ -372,8 +372,8 @@ mod tests {
         let (schedule, mut out) = (schedule(), Outbox::new(NodeId(1)));
         let mut reads = Reads::new(0);
         let fill =
-            |reads: &mut Reads, n, level| (0..n).filter(|id| reads.queue(*id, level)).count();
-        let quarter = READS_MAX as u64 / 4;
+            |reads: &mut Reads, n, level| (0..n).filter(|id| reads.queue(*id, level, 400)).count();
+        let quarter = 100;
         // For answers of a leader, for those of a quorum, and for slots.
         fill(&mut reads, quarter, Level::Lease);
         reads.start(schedule.at(Slot(1)), Some(NodeId(2)), &mut out);

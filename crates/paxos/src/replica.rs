@@ -496,6 +496,7 @@ mod tests {
     #[test]
     fn a_batch_has_as_many_commands_and_bytes_as_are_allowed_and_at_least_one() {
         let (mut replica, _) = replica();
+        let Limits { batch_bytes, batch_commands, .. } = replica.limits;
         let mut batches = |lens: Vec<usize>| {
             replica.requests = (1..).zip(lens).map(|(cid, len)| command(1, cid, len)).collect();
             let mut batches = Vec::new();
@@ -505,8 +506,8 @@ mod tests {
             batches
         };
         let header = command(1, 1, 0).weight();
-        let quarter = BATCH_BYTES_MAX / 4 - header;
-        assert_eq!(batches(vec![0; BATCH_COMMANDS_MAX + 1]), [BATCH_COMMANDS_MAX, 1]);
+        let quarter = batch_bytes / 4 - header;
+        assert_eq!(batches(vec![0; batch_commands + 1]), [batch_commands, 1]);
         assert_eq!(batches(vec![quarter; 5]), [4, 1]);
         assert_eq!(batches(vec![quarter, quarter, quarter, quarter + 1]), [3, 1]);
         assert_eq!(batches(vec![9 * quarter, 0]), [1, 1]);
@@ -515,14 +516,15 @@ mod tests {
     #[test]
     fn what_waits_is_bounded() {
         let (mut replica, mut out) = replica();
-        for _ in 0..=WAITING_MAX {
+        let Limits { waiting, requests, .. } = replica.limits;
+        for _ in 0..=waiting {
             replica.forwarded(Decree::noop());
         }
-        assert_eq!(replica.waiting.len(), WAITING_MAX);
+        assert_eq!(replica.waiting.len(), waiting);
         for (number, cid) in (1..=4).flat_map(|n| (1..=IN_FLIGHT_MAX).map(move |cid| (n, cid))) {
             replica.request(command(number, cid, 0), &mut out);
         }
-        assert_eq!(replica.requests.len(), REQUESTS_MAX);
+        assert_eq!(replica.requests.len(), requests);
         assert!(out.is_empty());
         replica.request(command(5, 1, 0), &mut out);
         let client = ClientId { born: Slot::FIRST, number: 5 };
