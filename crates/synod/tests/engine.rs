@@ -1,10 +1,10 @@
-//! A node whose disk hangs takes in so much and no more, and goes on when the disk does.
+//! An engine with a host that does nothing: what it asks for, and when it asks for no more.
 
 use std::time::Duration;
 
 use synod::{
     StateMachine, StopReason,
-    engine::{Boot, Engine, Host, Job, Metrics, Port, machine_op},
+    engine::{Boot, Engine, Finished, Host, Job, Metrics, Port, machine_op},
     protocol::{Refused, Tell},
 };
 use synod_paxos::{
@@ -37,6 +37,7 @@ struct Hung {
     records: u64,
     sent: Vec<(NodeId, &'static str)>,
     told: Vec<String>,
+    served: Vec<(NodeId, u64)>,
     metrics: Metrics,
 }
 
@@ -50,7 +51,11 @@ impl Host<Bytes> for Hung {
     fn tell(&mut self, _: Port, tell: &Tell<'_>) {
         self.told.push(format!("{tell:?}"));
     }
-    fn start(&mut self, _: Job<Bytes>) {}
+    fn start(&mut self, job: Job<Bytes>) {
+        if let Job::Serve { to, offset, .. } = job {
+            self.served.push((to, offset));
+        }
+    }
     fn stop(&mut self, reason: StopReason) {
         self.told.push(reason.to_string());
     }
@@ -121,4 +126,23 @@ fn a_node_whose_disk_hangs_takes_in_so_much_and_no_more() {
     assert!((250..=taken).contains(&votes), "{votes} votes");
     ask(&mut engine, &mut host);
     assert!(host.records > taken, "the disk goes on, and so does the node");
+}
+
+#[test]
+fn a_part_of_a_snapshot_is_read_once_however_often_it_is_asked_for() {
+    let (mut host, now) = (Hung::default(), Duration::from_millis(1));
+    let mut engine = engine(&mut host);
+    let (one, other) = (NodeId(2), NodeId(3));
+    let mut ask = |engine: &mut Engine<Bytes>, host: &mut Hung, peer, offset| {
+        engine.message(now, peer, Message::FetchSnapshot { slot: Slot(5), offset });
+        engine.flush(now, host);
+    };
+    ask(&mut engine, &mut host, one, 0);
+    ask(&mut engine, &mut host, one, 0);
+    ask(&mut engine, &mut host, other, 0);
+    assert_eq!(host.served, [(one, 0), (other, 0)]);
+    engine.finished(now, Finished::Served { to: one, sent: true }, &mut host);
+    ask(&mut engine, &mut host, other, 0);
+    ask(&mut engine, &mut host, one, 7);
+    assert_eq!(host.served, [(one, 0), (other, 0), (one, 7)]);
 }
