@@ -1,7 +1,7 @@
 //! What earlier lives have left on a node's disk.
 
 use synod_paxos::Record;
-use synod_storage::{Disk, Store};
+use synod_storage::{Disk, OpenError, Store};
 
 use super::{Head, archive::load};
 use crate::{error::StartError, machine::Machine};
@@ -26,6 +26,11 @@ impl<M: Machine> Found<M> {
     pub fn read<D: Disk>(store: &mut Store<D>, machine: M) -> Result<Self, StartError> {
         let (machine, head, snapshot_bytes) = last_state(store, machine)?;
         let records = last_records(store)?;
+        if head.is_some() && records.is_none() {
+            let missing =
+                "there is a state that was made from the log, but nothing in the log".into();
+            return Err(OpenError::Amnesia { missing }.into());
+        }
         Ok(Self { machine, head, snapshot_bytes, records })
     }
 }
