@@ -133,7 +133,7 @@ fn a_part_of_a_snapshot_is_read_once_however_often_it_is_asked_for() {
     let (mut host, now) = (Hung::default(), Duration::from_millis(1));
     let mut engine = engine(&mut host);
     let (one, other) = (NodeId(2), NodeId(3));
-    let mut ask = |engine: &mut Engine<Bytes>, host: &mut Hung, peer, offset| {
+    let ask = |engine: &mut Engine<Bytes>, host: &mut Hung, peer, offset| {
         engine.message(now, peer, Message::FetchSnapshot { slot: Slot(5), offset });
         engine.flush(now, host);
     };

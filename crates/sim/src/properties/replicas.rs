@@ -95,6 +95,9 @@ fn is_chosen(from: NodeId, slot: Slot, decree: &Decree, ghost: &Ghost) -> Judged
 /// G2: what a replica notes for its next life is chosen, and is what its acceptor holds where it
 /// says so.
 fn noted(node: NodeId, record: &Record, ghost: &Ghost) -> Judged {
+    if ghost.strangers & bit(node) != 0 {
+        return Ok(()); // What it has accepted does not count, either.
+    }
     if let Record::Learned { slot, decree } = record {
         return is_chosen(node, *slot, decree, ghost);
     }
