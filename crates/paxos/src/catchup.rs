@@ -112,7 +112,7 @@ impl Catchup {
         self.durable
     }
 
-    /// The snapshot that is on its way is not, or another one is begun.
+    /// Gives up the snapshot that is on its way, if there is one, for another.
     fn give_up_stalled(&mut self) {
         if self.download.take().is_some() {
             self.patience = self.patience.saturating_mul(2).min(PATIENCE_MAX);

@@ -40,11 +40,11 @@ impl Backlog {
         self.steps.push_back((number, self.total));
     }
 
-    /// A message waits for the records before it.
+    /// A message waits for the records before it, if there are any.
     #[inline]
     pub(super) fn hold(&mut self) {
-        self.total += EACH;
         if let Some((_, total)) = self.steps.back_mut() {
+            self.total += EACH;
             *total = self.total;
         }
     }
@@ -53,9 +53,6 @@ impl Backlog {
     pub(super) fn synced(&mut self, count: u64) {
         while let Some((_, total)) = self.steps.pop_front_if(|(number, _)| *number <= count) {
             self.done = total;
-        }
-        if self.steps.is_empty() {
-            self.done = self.total;
         }
     }
 
@@ -114,5 +111,12 @@ mod tests {
         backlog.synced(MOST / EACH);
         assert_eq!(backlog.total, backlog.done);
         assert!(backlog.steps.is_empty());
+    }
+
+    #[test]
+    fn what_waits_for_nothing_is_not_counted() {
+        let mut backlog = Backlog::default();
+        (0..=MOST / EACH).for_each(|_| backlog.hold());
+        assert!(!backlog.is_full(), "an idle node answers pings for days, and writes nothing");
     }
 }
