@@ -82,6 +82,7 @@ fn slow() -> Result<Vec<Step>> {
         cargo(&[], "test --profile ci -p synod-paxos --test model -- --ignored --nocapture"),
         // Always the same seeds: what fails here is the change's.
         cargo(&[], "run --profile ci --quiet -- sim --seeds 20000 --all-marks"),
+        cargo(&[], "test --profile ci -p synod-sim --test rest -- --ignored --nocapture"),
         cargo(&[], "build --release"),
         Step { title: "one plan has one course, in each profile".into(), work: Box::new(compare) },
     ];

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 pub struct Marks(BTreeMap<&'static str, u64>);
 
 /// Everything that is counted.
-pub const MARKS: [&str; 46] = [
+pub const MARKS: [&str; 47] = [
     "elected",
     "preempted",
     "hole filled with a no-op",
@@ -55,6 +55,7 @@ pub const MARKS: [&str; 46] = [
     "report in parts",
     "snapshot in parts",
     "refused as busy",
+    "too much waits for a disk",
 ];
 
 impl Marks {

@@ -8,7 +8,7 @@ mod draws;
 mod fault;
 
 use serde::{Deserialize, Serialize};
-use synod::engine::PART;
+use synod::engine::{BACKLOG, PART};
 use synod_paxos::Limits;
 
 pub use draws::{Draws, Told};
@@ -88,6 +88,10 @@ pub struct Cluster {
     /// one. 0 for what is usual in production.
     #[serde(default)]
     pub frame: u32,
+    /// Most bytes of commands that wait for a disk before a node takes no more in; 0 for what is
+    /// usual in production.
+    #[serde(default)]
+    pub backlog: u32,
     /// All nodes start at the same time, their clocks are right, and their time-outs are the same.
     #[serde(default)]
     pub in_phase: bool,
@@ -156,6 +160,11 @@ impl Cluster {
             decrees: many(1, usual.decrees),
             message_bytes: bytes(usual.message_bytes),
         }
+    }
+
+    /// Most bytes of commands that wait for a disk.
+    pub(crate) fn backlog(&self) -> u64 {
+        if self.backlog == 0 { BACKLOG } else { u64::from(self.backlog) }
     }
 
     /// Bytes of a snapshot in one message.

@@ -108,7 +108,7 @@ pub fn shrink(
 }
 
 /// What is simpler one way than the other.
-const EDITS: [fn(&mut Plan); 24] = [
+const EDITS: [fn(&mut Plan); 25] = [
     |plan| plan.workload.reads = 0,
     |plan| plan.workload.leased = 0,
     |plan| plan.workload.local = 0,
@@ -125,6 +125,7 @@ const EDITS: [fn(&mut Plan); 24] = [
     |plan| plan.cluster.in_phase = false,
     |plan| plan.cluster.batch = 0,
     |plan| plan.cluster.frame = 0,
+    |plan| plan.cluster.backlog = 0,
     |plan| plan.cluster.turn = 0,
     |plan| plan.cluster.work = 0,
     |plan| plan.cluster.sync.1 = 0,

@@ -211,7 +211,7 @@ impl<'w, M: Machine> World<'w, M> {
             (self.now, self.ghost.now) = (at, at);
             self.events += 1;
             self.happens(happening)?;
-            is_bounded(self.events, self.queue.len())?;
+            is_bounded(self.events, self.queue.len(), at)?;
         }
         self.marks.add_many("session evicted", self.ghost.evictions);
         self.marks.add_many("hole filled with a no-op", self.ghost.noops);
@@ -336,6 +336,7 @@ impl<'w, M: Machine> World<'w, M> {
             machine: if next { self.workload.upgraded() } else { self.workload.machine() },
             segment_bytes: self.plan.cluster.segment_bytes,
             snapshot_every: self.plan.cluster.snapshot_every,
+            backlog: self.plan.cluster.backlog(),
             part: self.plan.cluster.part(),
         };
         let (now, life) = (self.now, self.next_life);

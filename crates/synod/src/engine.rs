@@ -45,6 +45,7 @@ pub use crate::{
     system::{Head, arrival, digest, machine_op},
 };
 pub use archive::{Archive, PART, save};
+pub use backlog::BACKLOG;
 use backlog::{Backlog, burdens};
 use effects::{Reads, Waiting};
 pub use found::Found;
@@ -154,6 +155,9 @@ pub struct Boot<M> {
     pub snapshot_bytes: u64,
     /// Bytes of commands after which a snapshot is made, unless the last one was longer.
     pub snapshot_every: u64,
+    /// Most bytes of commands that wait for the disk before no more is taken in; [`BACKLOG`] in
+    /// production.
+    pub backlog: u64,
 }
 
 /// One node.
@@ -227,7 +231,7 @@ impl<M: Machine> Engine<M> {
             awaited: 0,
             before: sequence,
             held: VecDeque::new(),
-            backlog: Backlog::default(),
+            backlog: Backlog::new(boot.backlog),
             ports: HashMap::new(),
             recent: None,
             reads: Reads::default(),
@@ -254,7 +258,7 @@ impl<M: Machine> Engine<M> {
     #[inline]
     pub fn message(&mut self, now: Duration, from: NodeId, message: Message) {
         self.now = now;
-        if self.backlog.is_full() && burdens(&message) {
+        if self.is_behind() && burdens(&message) {
             return; // As if it had been lost: it will be asked for again.
         }
         self.node.step(now, from, message, &mut self.out);
@@ -284,7 +288,7 @@ impl<M: Machine> Engine<M> {
             Some(Refused::DiskFull)
         } else if matches!(&command.op, Op::Apply(op) if arrival(op.as_slice()).is_some()) {
             Some(Refused::NotANode)
-        } else if self.backlog.is_full() {
+        } else if self.is_behind() {
             Some(Refused::Busy)
         } else {
             None

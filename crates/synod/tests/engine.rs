@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use synod::{
     StateMachine, StopReason,
-    engine::{Boot, Engine, Finished, Host, Job, Metrics, Port, machine_op},
+    engine::{BACKLOG, Boot, Engine, Finished, Host, Job, Metrics, Port, machine_op},
     protocol::{Refused, Tell},
 };
 use synod_paxos::{
@@ -81,6 +81,7 @@ fn engine(host: &mut Hung) -> Engine<Bytes> {
         records: None,
         snapshot_bytes: 0,
         snapshot_every: u64::MAX,
+        backlog: BACKLOG,
     };
     let mut engine = Engine::start(boot, host).expect("a new node");
     engine.synced(Duration::ZERO, host.records);

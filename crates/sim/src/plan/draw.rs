@@ -68,7 +68,7 @@ pub(super) fn plan(seed: u64) -> Plan {
         quicken(&mut plan, rng);
     }
     plan.workload.local = local(&mut streams::rng(seed, 6));
-    (plan.cluster.batch, plan.cluster.frame) = limits(&mut streams::rng(seed, 7));
+    limits(&mut plan.cluster, &mut streams::rng(seed, 7));
     plan.faults.sort_by_key(|planned| planned.at);
     plan
 }
@@ -138,14 +138,15 @@ fn cluster(rng: &mut Rng) -> Cluster {
         in_phase: one_in(rng, 12),
         batch: 0,
         frame: 0,
+        backlog: 0,
     }
 }
 
 /// Where nothing is ever too much, what happens at limits never happens.
-fn limits(rng: &mut Rng) -> (u32, u32) {
-    let batch = if one_in(rng, 3) { count(rng, 4) } else { 0 };
-    let frame = if one_in(rng, 3) { 40 + count(rng, 1000) } else { 0 };
-    (batch, frame)
+fn limits(cluster: &mut Cluster, rng: &mut Rng) {
+    cluster.batch = if one_in(rng, 3) { count(rng, 4) } else { 0 };
+    cluster.frame = if one_in(rng, 3) { 40 + count(rng, 1000) } else { 0 };
+    cluster.backlog = if one_in(rng, 4) { count(rng, 10_000) } else { 0 };
 }
 
 fn network(rng: &mut Rng) -> Network {

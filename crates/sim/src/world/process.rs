@@ -265,6 +265,7 @@ pub(crate) struct Birth<M> {
     pub(crate) machine: M,
     pub(crate) segment_bytes: u64,
     pub(crate) snapshot_every: u64,
+    pub(crate) backlog: u64,
     /// Bytes of a snapshot in one message.
     pub(crate) part: usize,
 }
@@ -338,6 +339,7 @@ impl<M: Machine> Process<M> {
             records,
             snapshot_bytes,
             snapshot_every: birth.snapshot_every,
+            backlog: birth.backlog,
         };
         let before = store.sequence();
         let mut engine = Engine::start(boot, &mut io)?;

@@ -162,6 +162,9 @@ impl<M: Machine> World<'_, M> {
         let second = process.is_second();
         let Some(up) = &mut process.up else { return Ok(()) };
         let ballot = up.engine.acceptor().ballot_num();
+        if up.engine.is_behind() {
+            self.marks.add("too much waits for a disk");
+        }
         let jobs: Vec<_> = up.io.jobs.drain(..).collect();
         let stop = up.io.stop.take();
         let slot_out = up.engine.slot_out();

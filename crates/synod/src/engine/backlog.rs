@@ -5,15 +5,19 @@ use std::collections::VecDeque;
 
 use synod_paxos::{Message, Record};
 
-/// Most bytes of commands that wait for the disk: what a slow disk may be behind in a burst, and
-/// far from what would matter to the machine.
-pub(super) const MOST: u64 = 256 << 20;
+use super::Engine;
+use crate::machine::Machine;
+
+/// Most bytes of commands that wait for the disk, in production: what a slow disk may be behind in
+/// a burst, and far from what would matter to the machine.
+pub const BACKLOG: u64 = 256 << 20;
 /// What a record or message counts for besides its commands, in bytes.
 const EACH: u64 = 128;
 
 /// Records and messages that wait for the disk.
-#[derive(Default)]
 pub(super) struct Backlog {
+    /// Most bytes that wait.
+    most: u64,
     /// Bytes of everything that has ever waited.
     total: u64,
     /// Bytes of what waits no more.
@@ -23,6 +27,10 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
+    pub(super) fn new(most: u64) -> Self {
+        Self { most, total: 0, done: 0, steps: VecDeque::new() }
+    }
+
     /// A record waits, which is no. `number` of this life.
     #[inline]
     pub(super) fn note(&mut self, number: u64, record: &Record) {
@@ -59,7 +67,15 @@ impl Backlog {
     /// So much waits that no more can be taken in.
     #[inline]
     pub(super) fn is_full(&self) -> bool {
-        self.total - self.done > MOST
+        self.total - self.done > self.most
+    }
+}
+
+impl<M: Machine> Engine<M> {
+    /// Whether so much waits for the disk that no more is taken in.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.backlog.is_full()
     }
 }
 
@@ -99,8 +115,8 @@ mod tests {
 
     #[test]
     fn what_waits_is_counted_until_it_is_on_disk() {
-        let mut backlog = Backlog::default();
-        for number in 1..=MOST / EACH {
+        let mut backlog = Backlog::new(9 * EACH);
+        for number in 1..=9 {
             backlog.note(number, &Record::Collected(Slot(number)));
         }
         assert!(!backlog.is_full());
@@ -108,15 +124,15 @@ mod tests {
         assert!(backlog.is_full(), "messages count, too");
         backlog.synced(1);
         assert!(!backlog.is_full());
-        backlog.synced(MOST / EACH);
+        backlog.synced(9);
         assert_eq!(backlog.total, backlog.done);
         assert!(backlog.steps.is_empty());
     }
 
     #[test]
     fn what_waits_for_nothing_is_not_counted() {
-        let mut backlog = Backlog::default();
-        (0..=MOST / EACH).for_each(|_| backlog.hold());
+        let mut backlog = Backlog::new(9 * EACH);
+        (0..=9).for_each(|_| backlog.hold());
         assert!(!backlog.is_full(), "an idle node answers pings for days, and writes nothing");
     }
 }

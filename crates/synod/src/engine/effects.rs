@@ -41,7 +41,7 @@ impl<M: Machine> Engine<M> {
             }
             Effect::Send(to, message) => host.send(to, &message),
             // What is left out is lost, as on any network.
-            Effect::SendWhenDurable(..) if self.backlog.is_full() => host.metrics().dropped += 1,
+            Effect::SendWhenDurable(..) if self.is_behind() => host.metrics().dropped += 1,
             Effect::SendWhenDurable(to, message) => {
                 self.backlog.hold();
                 self.held.push_back((self.awaited, to, message));

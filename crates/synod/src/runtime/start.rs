@@ -14,7 +14,7 @@ use synod_paxos::{NodeId, Setup, Timing};
 use synod_storage::{Directory, Options, Store, Want};
 
 use crate::{
-    engine::{Boot, Engine, Found},
+    engine::{BACKLOG, Boot, Engine, Found},
     error::{StartError, StopReason},
     genesis::Genesis,
     inbox::{Inbox, waker},
@@ -150,6 +150,7 @@ fn prepare<M: Machine>(
         records,
         snapshot_bytes,
         snapshot_every: builder.snapshot_every,
+        backlog: BACKLOG,
     };
     let mut engine = Engine::start(boot, &mut io)?;
     store.append(&io.take_batch());

@@ -9,9 +9,11 @@ use super::{
 
 #[test]
 fn r1_objects_to_a_storm() {
-    assert_eq!(is_bounded(20_000_000, 200_000), Ok(()));
-    for (events, flying) in [(20_000_001, 0), (0, 200_001)] {
-        assert_eq!(is_bounded(events, flying).map_err(|storm| storm.property), Err("R1"));
+    let hour = 3_600_000_000_000;
+    assert_eq!(is_bounded(20_000_000, 200_000, 0), Ok(()));
+    assert_eq!(is_bounded(34_400_000, 0, hour), Ok(()));
+    for (events, flying, now) in [(20_000_001, 0, 0), (0, 200_001, 0), (34_400_001, 0, hour)] {
+        assert_eq!(is_bounded(events, flying, now).map_err(|storm| storm.property), Err("R1"));
     }
 }
 
