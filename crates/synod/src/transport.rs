@@ -17,6 +17,7 @@ pub mod frame;
 pub mod handshake;
 #[cfg(test)]
 mod loopback;
+pub(crate) mod names;
 mod session;
 pub mod tls;
 

@@ -7,7 +7,6 @@
 use std::{
     collections::BTreeMap,
     io,
-    net::ToSocketAddrs,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -25,6 +24,7 @@ use crate::{
         connection::{Connection, ConnectionError},
         frame::{FRAME_MAX, put_frame},
         handshake::{Answer, Caller, Hello, Refusal, Welcome},
+        names,
         tls::Tls,
     },
 };
@@ -85,6 +85,8 @@ pub(crate) struct Remote<W> {
     met: bool,
     turn: usize,
     next_dial: Duration,
+    /// For each name, how many dials have come to nothing: it may have another address.
+    failures: BTreeMap<String, usize>,
     next_tick: Duration,
     /// How long a node may say nothing now.
     silence: Duration,
@@ -114,6 +116,7 @@ impl<W> Remote<W> {
             met: false,
             turn: usize::try_from(seed % 64).unwrap_or(0),
             next_dial: Duration::ZERO,
+            failures: BTreeMap::new(),
             next_tick: Duration::ZERO,
             silence: SILENCE,
             backoff: Backoff::new(seed),
@@ -329,10 +332,9 @@ impl<W> Remote<W> {
 
     fn refused(&mut self, now: Duration, place: usize, why: Refusal) {
         let Some(link) = self.links[place].take() else { return };
-        let address = link.address;
-        tracing::warn!(address, "refused: {why}");
-        self.problem = Some(ConnectError::Refused { address, why });
-        self.gone(now, place, false);
+        tracing::warn!(address = link.address, "refused: {why}");
+        self.problem = Some(ConnectError::Refused { address: link.address.clone(), why });
+        self.gone(now, place, &link);
     }
 
     fn lose(&mut self, place: usize, error: &ConnectionError) {
@@ -346,14 +348,15 @@ impl<W> Remote<W> {
         if link.node.is_some() && link.node == self.leader {
             self.leader = None; // Whoever is asked next will know better.
         }
-        self.gone(now, place, link.node.is_some());
+        self.gone(now, place, &link);
     }
 
     /// What was on its way over a link that is gone is sent again over the one in use.
-    fn gone(&mut self, now: Duration, place: usize, carried: bool) {
+    fn gone(&mut self, now: Duration, place: usize, link: &Link) {
+        let carried = link.node.is_some();
         if self.dialing == Some(place) {
             self.dialing = None;
-            self.not_reached(now);
+            self.not_reached(now, &link.address);
         }
         if self.current == Some(place) {
             self.current = None;
@@ -366,7 +369,8 @@ impl<W> Remote<W> {
 
     /// A dial has come to nothing. If it was for the leader, and nobody else is there to say who
     /// leads now, it is somebody else's turn.
-    fn not_reached(&mut self, now: Duration) {
+    fn not_reached(&mut self, now: Duration, name: &str) {
+        *self.failures.entry(name.to_owned()).or_default() += 1;
         self.next_dial = now + self.backoff.delay();
         if self.current.is_none() {
             self.leader = None;
@@ -398,7 +402,7 @@ impl<W> Remote<W> {
             let last = format!("{address}: {error}");
             let addresses = self.route.addresses.join(", ");
             self.problem = Some(ConnectError::Unreachable { addresses, last });
-            self.not_reached(now);
+            self.not_reached(now, &address);
         }
     }
 
@@ -413,8 +417,7 @@ impl<W> Remote<W> {
     }
 
     fn dial(&mut self, now: Duration, address: &str) -> Result<(), ConnectionError> {
-        let nowhere = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        let to = address.to_socket_addrs()?.next().ok_or_else(nowhere)?;
+        let to = names::after(address, self.failures.get(address).copied().unwrap_or(0))?;
         let tls = self.route.tls.as_deref().map(|tls| (tls, None));
         let mut connection = Connection::dial(TcpStream::connect(to)?, tls)?;
         let hello = Hello { cluster: 0, to: None, caller: Caller::Client };
@@ -441,4 +444,19 @@ const FIRST: usize = 1;
 /// Puts a frame on a link. False if there is none.
 fn put(link: Option<&mut Link>, ask: &Ask<'_>) -> bool {
     link.is_some_and(|link| put_frame(link.connection.out(), |out| ask.put(out)).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_address_of_a_name_is_tried_when_one_was_in_vain() {
+        let nowhere = "127.0.0.1:1";
+        let route = Route { addresses: vec![nowhere.to_owned()], tls: None, stay: false };
+        let mut remote: Remote<()> = Remote::new(Poll::new().expect("a poll"), route);
+        let refused = remote.connect(Duration::from_millis(500)).expect_err("nobody is there");
+        assert!(refused.to_string().contains(nowhere), "{refused}");
+        assert!(remote.failures[nowhere] >= 2, "{:?}", remote.failures);
+    }
 }

@@ -162,8 +162,8 @@ impl<M: Machine> Runtime<M> {
         for reach in self.io.peers.due(now) {
             match reach {
                 Reach::Dial(node, address) => self.dial(now, node, address),
-                Reach::Resolve(node, address) => {
-                    if let Err(error) = resolve(node, address, self.inbox.clone()) {
+                Reach::Resolve(node, name, failures) => {
+                    if let Err(error) = resolve(node, name, failures, self.inbox.clone()) {
                         self.io.peers.failed(now, node, Some(error.to_string()));
                     }
                 }

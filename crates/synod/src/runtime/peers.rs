@@ -21,6 +21,8 @@ pub(super) struct Peer {
     pub(super) incoming: Option<usize>,
     backoff: Backoff,
     next: Duration,
+    /// Dials that have come to nothing.
+    failures: usize,
     /// The last thing that went wrong.
     pub(super) problem: Option<String>,
 }
@@ -34,7 +36,8 @@ pub(super) struct Peers {
 /// What to do to reach a peer.
 pub(super) enum Reach {
     Dial(NodeId, SocketAddr),
-    Resolve(NodeId, String),
+    /// With the number of dials that have come to nothing: the name may have another address.
+    Resolve(NodeId, String, usize),
 }
 
 impl Peers {
@@ -72,6 +75,7 @@ impl Peers {
             incoming: None,
             backoff: Backoff::new(self.seed ^ u64::from(node.0) << 32),
             next: Duration::ZERO,
+            failures: 0,
             problem: None,
         });
     }
@@ -89,7 +93,7 @@ impl Peers {
             peer.dialing = true;
             match peer.address.parse() {
                 Ok(address) => Reach::Dial(peer.node, address),
-                Err(_) => Reach::Resolve(peer.node, peer.address.clone()),
+                Err(_) => Reach::Resolve(peer.node, peer.address.clone(), peer.failures),
             }
         };
         self.list.iter_mut().filter(due).map(reach).collect()
@@ -113,7 +117,9 @@ impl Peers {
     /// The connection to `node` is over, or could not be made.
     pub(super) fn failed(&mut self, now: Duration, node: NodeId, problem: Option<String>) {
         let Some(peer) = self.get_mut(node) else { return };
-        (peer.out, peer.dialing) = (None, false);
+        let connected = peer.out.take().is_some();
+        peer.failures = peer.failures.wrapping_add(usize::from(!connected));
+        peer.dialing = false;
         peer.next = now + peer.backoff.delay();
         if problem.is_some() && peer.problem != problem {
             if let Some(problem) = &problem {
@@ -134,5 +140,33 @@ impl Peers {
     /// The connection at `place` that `node` had made is over. True if it was its last word.
     pub(super) fn left(&mut self, node: NodeId, place: usize) -> bool {
         self.get_mut(node).is_some_and(|peer| peer.incoming.take_if(|at| *at == place).is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_address_of_a_name_is_tried_only_when_one_was_in_vain() {
+        const LATER: Duration = Duration::from_secs(60);
+        let (node, mut now) = (NodeId(2), Duration::ZERO);
+        let mut peers = Peers::new(1);
+        peers.know(node, "localhost:7002");
+        let mut next = |peers: &mut Peers| {
+            now += LATER;
+            match peers.due(now).pop() {
+                Some(Reach::Resolve(_, name, failures)) => (now, name, failures),
+                Some(Reach::Dial(..)) | None => panic!("it is a name, and it is due"),
+            }
+        };
+        let (now, name, failures) = next(&mut peers);
+        assert_eq!((name.as_str(), failures), ("localhost:7002", 0));
+        peers.failed(now, node, None);
+        let (now, _, failures) = next(&mut peers);
+        assert_eq!(failures, 1);
+        peers.connected(node, 7);
+        peers.failed(now, node, None);
+        assert_eq!(next(&mut peers).2, 1, "this one was the right one");
     }
 }

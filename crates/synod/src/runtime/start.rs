@@ -1,7 +1,6 @@
 //! How a node starts: what is on its disk, then its sockets, then its loop.
 
 use std::{
-    net::ToSocketAddrs,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread,
@@ -20,6 +19,7 @@ use crate::{
     inbox::{Inbox, waker},
     machine::Machine,
     node::{Builder, End, Node},
+    transport::names,
 };
 
 use super::{Event, Identity, Io, LogWriter, Runtime, Turn, WAKER, Worker, clients, peers::Peers};
@@ -181,6 +181,18 @@ fn setup(id: NodeId, genesis: &Genesis, timing: Timing) -> Result<Setup, StartEr
     Ok(Setup { timing, seed, sessions, ..Setup::new(id, schedule) })
 }
 
+/// Listens on the first address of `name` that is this machine's.
+fn bind(name: &str) -> std::io::Result<TcpListener> {
+    let mut bound = Err(std::io::ErrorKind::AddrNotAvailable.into());
+    for address in names::all(name)? {
+        bound = TcpListener::bind(address);
+        if bound.is_ok() {
+            break;
+        }
+    }
+    bound
+}
+
 /// Listens, and says where the others reach the node.
 fn listen<M>(
     builder: &Builder<M>,
@@ -194,9 +206,7 @@ fn listen<M>(
     })?;
     let here = builder.listen.as_ref().unwrap_or(address);
     let failed = |source| StartError::Listen { address: here.clone(), source };
-    let none = || failed(std::io::Error::other("the name has no address"));
-    let to = here.to_socket_addrs().map_err(failed)?.next().ok_or_else(none)?;
-    let listener = TcpListener::bind(to).map_err(failed)?;
+    let listener = bind(here).map_err(failed)?;
     let local = listener.local_addr().map_err(failed)?;
     let address = if address.ends_with(":0") { local.to_string() } else { address.clone() };
     Ok((listener, address))
