@@ -19,6 +19,7 @@ fn at_rest(lasts: u64) -> Plan {
     let cluster = &mut plan.cluster;
     (cluster.full, cluster.witnesses, cluster.read_copies, cluster.phase2) = (3, 0, 1, 0);
     (cluster.window, cluster.sessions, cluster.lease) = (16, 1000, 0);
+    (cluster.drift_ppm, cluster.true_drift_ppm) = (500, 100);
     (cluster.heartbeat, cluster.resend) = (micros(timing.heartbeat), micros(timing.resend));
     cluster.patience = (micros(timing.patience_min), micros(timing.patience_max));
     (cluster.batch, cluster.frame, cluster.backlog) = (0, 0, 0);

@@ -205,6 +205,7 @@ impl<M: Machine> Engine<M> {
     /// # Errors
     /// When it must not run from what it was given.
     pub fn start(boot: Boot<M>, host: &mut impl Host<M>) -> Result<Self, RecoverError> {
+        let (saving, backlog) = (Saving::new(&boot), Backlog::new(boot.backlog));
         let Boot { setup, process, birth, address, sequence, machine, head, records, .. } = boot;
         let durable_by_itself = machine.committed().is_some();
         let mut out = Outbox::new(setup.id);
@@ -231,14 +232,14 @@ impl<M: Machine> Engine<M> {
             awaited: 0,
             before: sequence,
             held: VecDeque::new(),
-            backlog: Backlog::new(boot.backlog),
+            backlog,
             ports: HashMap::new(),
             recent: None,
             reads: Reads::default(),
             answer: Vec::new(),
             disk_full: false,
             durable_by_itself,
-            saving: Saving::new(id, (boot.snapshot_every, boot.snapshot_bytes), node.replica()),
+            saving,
             lives,
             birth,
             arrivals: Arrivals {

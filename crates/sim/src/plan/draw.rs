@@ -146,7 +146,7 @@ fn cluster(rng: &mut Rng) -> Cluster {
 fn limits(cluster: &mut Cluster, rng: &mut Rng) {
     cluster.batch = if one_in(rng, 3) { count(rng, 4) } else { 0 };
     cluster.frame = if one_in(rng, 3) { 40 + count(rng, 1000) } else { 0 };
-    cluster.backlog = if one_in(rng, 4) { count(rng, 10_000) } else { 0 };
+    cluster.backlog = if one_in(rng, 4) { 500 + count(rng, 10_000) } else { 0 };
 }
 
 fn network(rng: &mut Rng) -> Network {

@@ -375,7 +375,9 @@ impl<M: Machine> Process<M> {
     pub(crate) fn clock(&self, now: Time) -> Duration {
         let Some(up) = &self.up else { return Duration::ZERO };
         let stood = up.stood + now.clamp(up.still.0, up.still.1) - up.still.0;
-        let passed = (now - up.started - stood).saturating_mul(self.rate) / PPM;
+        let truly = now - up.started - stood;
+        // In two steps: a product of all of it would not fit after five hours.
+        let passed = truly / PPM * self.rate + truly % PPM * self.rate / PPM;
         Duration::from_nanos(passed + up.leapt)
     }
 
@@ -383,7 +385,8 @@ impl<M: Machine> Process<M> {
     pub(crate) fn when(&self, clock: Duration) -> Time {
         let Some(up) = &self.up else { return 0 };
         let nanos = u64::try_from(clock.as_nanos()).unwrap_or(u64::MAX).saturating_sub(up.leapt);
-        let passed = nanos.saturating_mul(PPM).div_ceil(self.rate);
+        let whole = (nanos / self.rate).saturating_mul(PPM);
+        let passed = whole.saturating_add((nanos % self.rate * PPM).div_ceil(self.rate));
         let at = up.started.saturating_add(passed).saturating_add(up.stood);
         if at > up.still.0 { at.saturating_add(up.still.1 - up.still.0) } else { at }
     }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use synod_paxos::{Message, Record};
 
-use super::Engine;
+use super::{Engine, snapshots::decreed};
 use crate::machine::Machine;
 
 /// Most bytes of commands that wait for the disk, in production: what a slow disk may be behind in
@@ -34,17 +34,8 @@ impl Backlog {
     /// A record waits, which is no. `number` of this life.
     #[inline]
     pub(super) fn note(&mut self, number: u64, record: &Record) {
-        let commands = match record {
-            Record::Accepted(pvalue) => pvalue.decree.weight(),
-            Record::Learned { decree, .. } => decree.weight(),
-            Record::Started(_)
-            | Record::Campaigned(_)
-            | Record::Adopted(_)
-            | Record::Collected(_)
-            | Record::Performed { .. }
-            | Record::Lost { .. } => 0,
-        };
-        self.total += EACH + commands as u64;
+        let commands = decreed(record).map_or(0, |(_, bytes)| bytes);
+        self.total += EACH + commands;
         self.steps.push_back((number, self.total));
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use synod_paxos::{NodeId, PValue, Record, Slot, replica::Replica};
+use synod_paxos::{NodeId, PValue, Record, Slot, wire::frame_slot};
 
 use crate::{
     error::StopReason,
@@ -10,7 +10,7 @@ use crate::{
     system::{Head, Replicated, picture},
 };
 
-use super::{Engine, Finished, Host, Job};
+use super::{Boot, Engine, Finished, Host, Job};
 
 /// Slots after which a snapshot is made, however little they hold: the protocol keeps a million.
 const SLOTS_MAX: u64 = 1 << 17;
@@ -43,24 +43,24 @@ pub(super) struct Saving {
 }
 
 impl Saving {
-    pub(super) fn new<M: Machine>(
-        id: NodeId,
-        (every, last): (u64, u64),
-        replica: &Replica<Replicated<M>>,
-    ) -> Self {
-        let (slot, delay) = (replica.progress().durable, u64::from(id.0 % 4));
-        let not_before = Duration::ZERO;
-        let (bytes, busy, wanted, for_peer) = (0, false, false, false);
+    /// Counts what the log has: who is started anew again and again has to make snapshots, too.
+    pub(super) fn new<M>(boot: &Boot<M>) -> Self {
+        let (every, last) = (boot.snapshot_every, boot.snapshot_bytes);
+        let (delay, not_before) = (u64::from(boot.setup.id.0 % 4), Duration::ZERO);
+        let saved = boot.head.as_ref().and_then(|head| frame_slot(&head.frame).ok());
+        let slot = saved.unwrap_or(Slot::FIRST);
+        let (busy, wanted, for_peer) = (false, false, false);
         let serving = BTreeSet::new();
+        let records = boot.records.iter().flatten();
+        let since = records.filter_map(decreed).filter(|(open, _)| *open >= slot);
+        let bytes = since.map(|(_, bytes)| bytes).sum();
         Self { every, last, delay, bytes, slot, busy, not_before, wanted, for_peer, serving }
     }
 
     /// Counts what goes into the log.
     #[inline]
     pub(super) fn note(&mut self, record: &Record) {
-        if let Record::Accepted(PValue { decree, .. }) | Record::Learned { decree, .. } = record {
-            self.bytes += decree.weight() as u64;
-        }
+        self.bytes += decreed(record).map_or(0, |(_, bytes)| bytes);
     }
 
     fn due(&self, slot_out: Slot) -> bool {
@@ -69,6 +69,22 @@ impl Saving {
         let enough = enough.saturating_add(enough / 8 * self.delay);
         let long = self.bytes >= enough || slots >= SLOTS_MAX;
         (slots > 0 && (long || self.wanted)) || self.for_peer
+    }
+}
+
+/// The slot and the bytes of commands that a record is about.
+#[inline]
+pub(super) fn decreed(record: &Record) -> Option<(Slot, u64)> {
+    match record {
+        Record::Accepted(PValue { slot, decree, .. }) | Record::Learned { slot, decree } => {
+            Some((*slot, decree.weight() as u64))
+        }
+        Record::Started(_)
+        | Record::Campaigned(_)
+        | Record::Adopted(_)
+        | Record::Collected(_)
+        | Record::Performed { .. }
+        | Record::Lost { .. } => None,
     }
 }
 
@@ -142,7 +158,7 @@ impl<M: Machine> Engine<M> {
     /// A peer's snapshot is what this node goes on from, and it is on disk already; but a machine
     /// that is durable by itself has to commit it.
     fn installed(&mut self, frame: &[u8], host: &mut impl Host<M>) {
-        let Ok(slot) = synod_paxos::wire::frame_slot(frame) else { return };
+        let Ok(slot) = frame_slot(frame) else { return };
         if self.durable_by_itself {
             self.save_if_due(true, host);
         } else {

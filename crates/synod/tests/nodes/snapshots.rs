@@ -117,3 +117,14 @@ fn no_log_grows_for_ever_not_that_of_a_read_copy_either() {
         assert!(log(id) < 1_000_000, "the log of node {id} has {} bytes", log(id));
     }
 }
+
+#[test]
+fn a_node_that_is_started_anew_again_and_again_makes_snapshots_too() {
+    let mut cluster = Cluster::with(1, |builder| builder.snapshot_every(20_000));
+    for life in 0..5 {
+        put(&cluster, 1, life * 5..life * 5 + 5, 1000);
+        cluster.kill(1);
+        cluster.start(1);
+    }
+    until("it has made one", || cluster.status(1).durable > 1);
+}
