@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 pub struct Marks(BTreeMap<&'static str, u64>);
 
 /// Everything that is counted.
-pub const MARKS: [&str; 47] = [
+pub const MARKS: [&str; 48] = [
     "elected",
     "preempted",
     "hole filled with a no-op",
@@ -56,6 +56,7 @@ pub const MARKS: [&str; 47] = [
     "snapshot in parts",
     "refused as busy",
     "too much waits for a disk",
+    "replica inspected",
 ];
 
 impl Marks {

@@ -8,6 +8,7 @@ mod disks;
 mod faults;
 mod guest;
 mod healing;
+mod inspection;
 mod lines;
 mod log;
 mod network;
@@ -28,6 +29,8 @@ use synod_paxos::{Lease, Members, NodeId, Quorums, Record, Roles, Schedule, Setu
 
 use self::{
     caller::Caller,
+    healing::Ending,
+    inspection::Inspection,
     network::Wires,
     process::{Birth, Parcel, Process},
 };
@@ -128,10 +131,8 @@ pub(crate) struct World<'w, M: Machine> {
     pub(crate) history: History,
     pub(crate) faults: std::collections::BTreeMap<&'static str, u64>,
     calm: bool,
-    last_asked: bool,
-    /// Everything is answered.
-    idle: bool,
-    over: bool,
+    ending: Ending,
+    inspection: Inspection,
     /// When something was sent last that is not sent all the time.
     busy: Time,
     /// Requests that were answered while there were faults.
@@ -176,9 +177,8 @@ impl<'w, M: Machine> World<'w, M> {
             history: History::default(),
             faults: std::collections::BTreeMap::new(),
             calm: false,
-            last_asked: false,
-            idle: false,
-            over: false,
+            ending: Ending::Answers,
+            inspection: Inspection::new(),
             busy: 0,
             answered: 0,
             left_dead: 0,
@@ -204,7 +204,7 @@ impl<'w, M: Machine> World<'w, M> {
             self.queue.push(micros(planned.at), Happening::Fault(place));
         }
         self.queue.push(micros(self.plan.chaos), Happening::Heal);
-        while !self.over {
+        while self.ending != Ending::Over {
             let Some((at, happening)) = self.queue.pop() else {
                 return Err(Violation::new("V1", "nothing happens any more"));
             };

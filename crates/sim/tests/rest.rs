@@ -43,7 +43,6 @@ fn rests(lasts: u64) {
     if let Err(violation) = &report.outcome {
         panic!("{violation}\n{plan}\n{}", replay(&plan, 60));
     }
-    println!("{} events, {} answers", report.events, report.answered);
     let asked = u64::from(plan.workload.clients * plan.workload.requests);
     assert!(report.answered > asked / 2, "{} of {asked} answers", report.answered);
     let elected = report.marks.get("elected");

@@ -10,7 +10,10 @@ use synod::{
 };
 use synod_paxos::{ClientId, Command, NodeId, Slot};
 
-use crate::{event::Line, queue::Time};
+use crate::{
+    event::{Judged, Line, hold},
+    queue::Time,
+};
 
 /// Whom an outcome is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,6 +72,8 @@ pub(crate) struct Caller {
     former: Vec<(ClientId, u64)>,
     /// A reconfiguration that waits to be sent: an operator's.
     pub(crate) errand: Option<synod_paxos::Op>,
+    /// The only node that it talks to, if it is not to be any.
+    pub(crate) visits: Option<NodeId>,
 }
 
 /// How long a client waits for what became of a command.
@@ -92,6 +97,7 @@ impl Caller {
             asked: std::collections::BTreeMap::new(),
             former: Vec::new(),
             errand: None,
+            visits: None,
         }
     }
 
@@ -232,6 +238,14 @@ impl Caller {
         let waiter = Waiter::Command(cid);
         self.waiting += 1;
         self.calls.request(now, Request::Resolve(cid), WITHIN, waiter, |_| true);
+    }
+
+    /// It is told that nobody will ever know what became of a command (C4).
+    pub(crate) fn has_expired(&self, cid: u64) -> Judged {
+        let (session, now) = (self.session_of(cid), self.calls.id());
+        let goes_on = session == Some(now);
+        hold!("C4", !goes_on, "{now} goes on, and its command {cid} is said to be lost");
+        Ok(())
     }
 
     /// Asks again what has waited for long.

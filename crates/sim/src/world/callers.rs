@@ -65,7 +65,7 @@ impl<M: Machine> World<'_, M> {
     }
 
     /// Connects to some node, if it is not connected, or has waited for too long.
-    fn connect(&mut self, number: usize) {
+    pub(super) fn connect(&mut self, number: usize) {
         let caller = &mut self.callers[number];
         let patience = micros(self.plan.workload.patience) * 3;
         let waits = match caller.wire {
@@ -77,8 +77,10 @@ impl<M: Machine> World<'_, M> {
             return;
         }
         self.leave(number);
-        let places = self.processes.len();
-        let to = self.processes[self.streams.client.usize(0..places)].id;
+        let to = self.callers[number].visits.unwrap_or_else(|| {
+            let places = self.processes.len();
+            self.processes[self.streams.client.usize(0..places)].id
+        });
         let conn = self.callers[number].connect(self.now + CONNECT);
         let at = self.now + self.wires.latency(&mut self.streams);
         let parcel = Parcel::Connect { client: number, conn };
@@ -86,7 +88,7 @@ impl<M: Machine> World<'_, M> {
     }
 
     /// Closes a client's connection.
-    fn leave(&mut self, number: usize) {
+    pub(super) fn leave(&mut self, number: usize) {
         let caller = &mut self.callers[number];
         if let Wire::Connected { conn, to, life } = std::mem::replace(&mut caller.wire, Wire::None)
         {
@@ -300,6 +302,7 @@ impl<M: Machine> World<'_, M> {
                     }
                 }
                 Outcome::NotDone(_) => {
+                    self.is_turned_away(number);
                     let copied = self.callers[number].copied.contains(&cid);
                     if let Some(client) = client.filter(|_| !copied) {
                         self.judge(&Event::NotDone { client, cid })?;
@@ -310,8 +313,8 @@ impl<M: Machine> World<'_, M> {
                     self.marks.add("unknown outcome resolved");
                     self.callers[number].resolve(clock, cid);
                 }
-                Outcome::Expired | Outcome::Answer(_) | Outcome::Report(_) | Outcome::Failed(_) => {
-                }
+                Outcome::Expired => self.callers[number].has_expired(cid)?,
+                Outcome::Answer(_) | Outcome::Report(_) | Outcome::Failed(_) => {}
             }
         }
         Ok(())
@@ -357,7 +360,7 @@ impl<M: Machine> World<'_, M> {
         }
     }
 
-    /// All clients have been told what they wanted to know.
+    /// All callers have been told what they wanted to know.
     pub(super) fn all_answered(&self) -> bool {
         self.callers
             .iter()

@@ -15,6 +15,22 @@ use crate::{
 
 /// How often it is looked whether all is well.
 const LOOK: Time = 50_000_000;
+/// The same, while an operator goes from one replica to the next.
+const GLANCE: Time = 5_000_000;
+
+/// How far a run has come to its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ending {
+    /// What was asked for is to be answered.
+    Answers,
+    /// One more command is.
+    LastCommand,
+    /// Each replica by itself is looked at.
+    Inspection,
+    /// Nothing more is asked for.
+    Rest,
+    Over,
+}
 
 impl<M: Machine> World<'_, M> {
     /// The faults end. Some nodes may stay dead, as many as the cluster can do without.
@@ -74,44 +90,61 @@ impl<M: Machine> World<'_, M> {
 
     /// It is looked whether everything has come to a good end.
     pub(super) fn look(&mut self) -> Judged {
-        if self.all_answered() {
-            if self.last_asked && self.is_settled() && !self.is_doubled() {
-                return self.rests();
-            }
-            if !self.last_asked {
-                self.last_asked = true;
-                self.ask_last();
-            }
+        let well = self.all_answered() && (self.ending == Ending::Answers || self.is_well());
+        if well {
+            self.comes_nearer()?;
         }
-        if self.now > micros(self.plan.chaos + self.plan.healing) {
+        let rests = well && matches!(self.ending, Ending::Rest | Ending::Over);
+        if !rests && self.now > micros(self.plan.chaos + self.plan.healing) {
             return Err(Violation::new("V1", self.unfinished()));
         }
-        self.queue.push(self.now + LOOK, Happening::Look);
+        let pause = if self.ending == Ending::Inspection { GLANCE } else { LOOK };
+        self.queue.push(self.now + pause, Happening::Look);
         Ok(())
     }
 
-    /// Everything is answered, and all replicas agree. It is over when nodes have nothing more to
-    /// tell one another, but for what they say all the time.
-    fn rests(&mut self) -> Judged {
-        if !std::mem::replace(&mut self.idle, true) {
-            let nodes = self.processes.len() as u64;
-            let beats = SPELL / micros(self.plan.cluster.heartbeat) * 2 + 4; // Clocks run fast.
-            // A leader that begins anew asks all for what they have, and may do so slot by slot.
-            let Cluster { batch, frame, .. } = self.plan.cluster;
-            let parts = if batch > 0 || frame > 0 { nodes * self.ghost.end().0 } else { 0 };
-            self.busy = self.now;
-            self.judge(&Event::Idle { most: nodes * beats + parts })?;
+    /// One step nearer to the end.
+    fn comes_nearer(&mut self) -> Judged {
+        match self.ending {
+            Ending::Answers => {
+                self.ending = Ending::LastCommand;
+                self.ask_last();
+                Ok(())
+            }
+            Ending::LastCommand => {
+                self.ending = Ending::Inspection;
+                self.begins_inspection();
+                Ok(())
+            }
+            Ending::Inspection => {
+                if !self.inspects()? {
+                    return Ok(());
+                }
+                self.ending = Ending::Rest;
+                self.begins_rest()
+            }
+            Ending::Rest if self.now - self.busy > SPELL => {
+                self.ending = Ending::Over;
+                self.same_snapshots()
+            }
+            Ending::Rest | Ending::Over => Ok(()),
         }
-        if self.now - self.busy > SPELL {
-            self.over = true;
-            return self.same_snapshots();
-        }
-        self.queue.push(self.now + LOOK, Happening::Look);
-        Ok(())
+    }
+
+    /// It is over when nodes have nothing more to tell one another, but for what they say all the
+    /// time.
+    fn begins_rest(&mut self) -> Judged {
+        let nodes = self.processes.len() as u64;
+        let beats = SPELL / micros(self.plan.cluster.heartbeat) * 2 + 4; // Clocks run fast.
+        // A leader that begins anew asks all for what they have, and may do so slot by slot.
+        let Cluster { batch, frame, .. } = self.plan.cluster;
+        let parts = if batch > 0 || frame > 0 { nodes * self.ghost.end().0 } else { 0 };
+        self.busy = self.now;
+        self.judge(&Event::Idle { most: nodes * beats + parts })
     }
 
     /// The replicas that should be there, and where they are.
-    fn replicas(&self) -> impl Iterator<Item = (NodeId, Option<Slot>)> {
+    pub(super) fn replicas(&self) -> impl Iterator<Item = (NodeId, Option<Slot>)> {
         let alive = |id: &&NodeId| self.left_dead & bit(**id) == 0;
         let replicas = self.ghost.latest().members.replicas.iter().filter(alive);
         replicas.map(|id| {
@@ -125,9 +158,10 @@ impl<M: Machine> World<'_, M> {
         self.twin.is_some_and(|place| self.processes[place].dead.is_none())
     }
 
-    fn is_settled(&self) -> bool {
+    /// All replicas agree, and nobody runs twice.
+    fn is_well(&self) -> bool {
         let next = self.ghost.next();
-        self.replicas().all(|(_, slot_out)| slot_out == Some(next))
+        self.replicas().all(|(_, slot_out)| slot_out == Some(next)) && !self.is_doubled()
     }
 
     fn unfinished(&self) -> String {
@@ -144,9 +178,14 @@ impl<M: Machine> World<'_, M> {
             .iter()
             .filter_map(|process| Some(format!("{}: {}", process.id, process.dead.as_ref()?)))
             .collect();
+        let complaints = match self.ending {
+            Ending::Inspection => self.complaints(),
+            Ending::Answers | Ending::LastCommand | Ending::Rest | Ending::Over => Vec::new(),
+        };
         format!(
-            "{} requests are not answered; chosen is up to {}; replicas {}; dead [{}]; {}",
+            "{} requests are not answered; {}chosen is up to {}; replicas {}; dead [{}]; {}",
             waiting.sum::<u32>(),
+            complaints.iter().map(|complaint| format!("{complaint}; ")).collect::<String>(),
             self.ghost.next(),
             replicas.join(", "),
             dead.join("; "),

@@ -103,13 +103,19 @@ pub(crate) enum Input<M> {
     DiskFull(bool),
     Finished(Finished<M>),
     HandOver,
+    /// An operator wants a snapshot.
+    Save,
 }
 
 impl<M> Input<M> {
     pub(crate) fn number(&self) -> Option<u64> {
         match self {
             Self::Parcel(parcel) => parcel.number(),
-            Self::Synced(_) | Self::DiskFull(_) | Self::Finished(_) | Self::HandOver => None,
+            Self::Synced(_)
+            | Self::DiskFull(_)
+            | Self::Finished(_)
+            | Self::HandOver
+            | Self::Save => None,
         }
     }
 }

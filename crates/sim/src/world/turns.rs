@@ -431,6 +431,7 @@ impl<M: Machine> super::process::Up<M> {
             Input::DiskFull(full) => self.engine.disk_full(full),
             Input::Finished(finished) => self.engine.finished(clock, finished, &mut self.io),
             Input::HandOver => drop(self.engine.hand_over(None)),
+            Input::Save => drop(self.engine.save(&mut self.io)),
             Input::Parcel(parcel) => self.receives(clock, parcel),
         }
     }

@@ -177,6 +177,13 @@ impl<M: Machine> Engine<M> {
         Ok(())
     }
 
+    /// What the log says of a node: when its disk was formatted, and the life that it is in.
+    #[must_use]
+    pub fn life_of(&self, node: NodeId) -> Option<(u64, u32)> {
+        let life = self.node.replica().state().system.lives.get(&node.0)?;
+        Some((life.birth, life.incarnation))
+    }
+
     /// A node that was let in says how much of its log is on disk. False if another life of it
     /// has been let in since: then it must not be listened to.
     #[inline]

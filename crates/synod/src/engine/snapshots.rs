@@ -96,6 +96,12 @@ impl<M: Machine> Engine<M> {
         self.replicates()
     }
 
+    /// Everything below this slot is in this node's last snapshot, or in its machine's last commit.
+    #[must_use]
+    pub fn durable(&self) -> Slot {
+        self.node.replica().progress().durable
+    }
+
     /// A peer asks for a part of a snapshot. It asks again when it has to wait: what it asked for
     /// first is not read twice, or more would be asked for than can be read, for ever.
     pub(super) fn serve(
