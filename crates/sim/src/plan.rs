@@ -14,6 +14,10 @@ use synod_paxos::Limits;
 pub use draws::{Draws, Told};
 pub use fault::{Fault, Left, Planned};
 
+/// How many ask for something besides the clients: they change the configuration, and look at each
+/// replica in the end.
+pub const OPERATORS: usize = 2;
+
 /// A plan.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -12,7 +12,7 @@ use std::{
 use synod_paxos::NodeId;
 use synod_sim::{
     Plan, Recorder, Violation,
-    plan::Fault,
+    plan::{Fault, OPERATORS},
     recorder::{Content, Name, Party, Seen},
 };
 
@@ -20,9 +20,6 @@ use super::{account::meaning, schedule::details};
 use crate::trace::page::{Arrow, Context, Mark, Memory, Process, Trace, Turn};
 use index::Index;
 use words::Sessions;
-
-/// The last callers are operators.
-const OPERATORS: usize = 2;
 
 /// Most messages in a diagram, and most bytes that they have together: earlier ones are left out,
 /// for a run that fails does so at its end.

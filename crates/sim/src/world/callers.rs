@@ -18,14 +18,12 @@ use super::{
 };
 use crate::{
     event::{Event, Judged},
-    plan::Load,
+    plan::{Load, OPERATORS},
     queue::Time,
     recorder::{Content, Party, Seen},
     streams::Stream,
 };
 
-/// Operators, besides the clients.
-pub(super) const OPERATORS: usize = 2;
 /// How long a client waits to be let in.
 const CONNECT: Time = 300_000_000;
 
