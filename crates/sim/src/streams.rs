@@ -31,7 +31,7 @@ impl Streams {
                 Some(draws) => Source::Told(told(draws).0.iter().copied().collect()),
                 None => Source::Drawn(rng(seed, domain)),
             };
-            Stream { source, given: Vec::new() }
+            Stream { source, count: 0, given: Vec::new() }
         };
         Self {
             network: source(1, |draws| &draws.network),
@@ -65,7 +65,10 @@ pub(crate) fn rng(seed: u64, domain: u64) -> Rng {
 #[derive(Clone, Debug)]
 pub(crate) struct Stream {
     source: Source,
-    given: Vec<u64>,
+    /// How many numbers it has given.
+    count: u64,
+    /// Those that were not 0, and which ones they were.
+    given: Vec<(u64, u64)>,
 }
 
 #[derive(Clone, Debug)]
@@ -77,12 +80,15 @@ enum Source {
 impl Stream {
     /// A number up to `most`.
     pub(crate) fn give(&mut self, most: u64, draw: impl FnOnce(&mut Rng) -> u64) -> u64 {
-        let next = self.given.len() as u64;
+        let next = self.count;
         let number = match &mut self.source {
             Source::Drawn(rng) => draw(rng),
             Source::Told(told) => told.get(&next).map_or(0, |told| most.min(*told)),
         };
-        self.given.push(number);
+        self.count += 1;
+        if number > 0 {
+            self.given.push((next, number));
+        }
         number
     }
 
@@ -115,7 +121,7 @@ impl Stream {
 
     /// A number that no other of this source is the same as.
     pub(crate) fn name(&mut self, least: u64) -> u64 {
-        let next = self.given.len() as u64;
+        let next = self.count;
         match self.give(u64::MAX, |rng| rng.u64(least..)) {
             0 => next + 1,
             name => name,
@@ -143,7 +149,6 @@ impl Stream {
 
     /// What was given, but for what is the least.
     fn told(&self) -> Told {
-        let all = (0..).zip(self.given.iter().copied());
-        Told(all.filter(|(_, number)| *number > 0).collect())
+        Told(self.given.clone())
     }
 }

@@ -24,9 +24,9 @@ fn at_rest(lasts: u64) -> Plan {
     (cluster.heartbeat, cluster.resend) = (micros(timing.heartbeat), micros(timing.resend));
     cluster.patience = (micros(timing.patience_min), micros(timing.patience_max));
     (cluster.batch, cluster.frame, cluster.backlog) = (0, 0, 0);
-    (cluster.turn, cluster.sync, cluster.in_phase) = (0, (200, 200), false);
+    (cluster.turn, cluster.sync, cluster.in_phase) = (0, (200, 0), false);
     let network = &mut plan.network;
-    (network.latency, network.in_order) = ((100, 200), true);
+    (network.latency, network.in_order) = ((100, 0), true);
     (network.late, network.lost, network.doubled) = (0, 0, 0);
     let load = &mut plan.workload;
     (load.clients, load.in_flight, load.think) = (2, 1, think);
