@@ -140,8 +140,18 @@ pub struct Load {
     pub retried: u32,
     /// How long a client waits for an answer before it asks again.
     pub patience: u64,
+    /// How long a client waits for what becomes of a command before it gives up, and asks later.
+    #[serde(default = "Load::within")]
+    pub within: u64,
     /// How many clients come back with a new session now and then: the old one is left behind.
     pub restarts: u32,
+}
+
+impl Load {
+    /// Where a plan does not say.
+    fn within() -> u64 {
+        4_000_000
+    }
 }
 
 impl Cluster {

@@ -108,12 +108,13 @@ pub fn shrink(
 }
 
 /// What is simpler one way than the other.
-const EDITS: [fn(&mut Plan); 25] = [
+const EDITS: [fn(&mut Plan); 26] = [
     |plan| plan.workload.reads = 0,
     |plan| plan.workload.leased = 0,
     |plan| plan.workload.local = 0,
     |plan| plan.workload.retried = 0,
     |plan| plan.workload.restarts = 0,
+    |plan| plan.workload.within = 4_000_000,
     |plan| plan.cluster.read_copies = 0,
     |plan| plan.cluster.witnesses = 0,
     |plan| plan.cluster.phase2 = 0,

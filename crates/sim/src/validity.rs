@@ -145,8 +145,8 @@ impl Load {
         demand(self.clients <= 1000, "clients: at most 1000")?;
         demand(requests <= REQUESTS_MAX, "clients times requests: at most a million")?;
         demand(self.in_flight > 0, "in_flight: not 0")?;
-        demand(self.patience > 0, "patience: not 0")?;
-        times([("think", self.think), ("patience", self.patience)])?;
+        demand(self.patience > 0 && self.within > 0, "patience and within: not 0")?;
+        times([("think", self.think), ("patience", self.patience), ("within", self.within)])?;
         rates([
             ("reads", self.reads),
             ("leased", self.leased),

@@ -171,6 +171,7 @@ fn workload(rng: &mut Rng, cluster: &Cluster) -> Load {
         local: 0,
         retried: if rng.bool() { rng.u32(1..=300) } else { 0 },
         patience: rng.u64(80..=500) * MS,
+        within: if one_in(rng, 3) { rng.u64(50..=500) * MS } else { 4000 * MS },
         restarts: if one_in(rng, 3) { rng.u32(1..=30) } else { 0 },
     }
 }
@@ -394,13 +395,13 @@ impl Draw {
     }
 
     fn failing_disk(&mut self) -> Fault {
-        let call = self.kind(&["write", "sync", "sync", "read"]);
-        Fault::FailingDisk {
-            node: self.node(),
-            call,
-            nth: few(&mut self.rng, 40),
-            down: self.down(),
-        }
+        let (node, call) = (self.node(), self.kind(&["write", "sync", "sync", "read"]));
+        let (of, most) = match self.rng.u32(0..3) {
+            0 => ("snapshot-", 6),
+            _ => ("log-", 40),
+        };
+        let (of, nth, down) = (of.to_owned(), few(&mut self.rng, most), self.down());
+        Fault::FailingDisk { node, call, of, nth, down }
     }
 
     fn reset(&mut self) -> Fault {

@@ -183,6 +183,9 @@ pub enum Fault {
         node: u32,
         /// `write`, `sync` or `read`.
         call: String,
+        /// Only of files whose names begin so: `log-`, `snapshot-`, or nothing for all.
+        #[serde(default)]
+        of: String,
         /// Which call of this kind from now on.
         nth: u64,
         /// How long until it is started again.

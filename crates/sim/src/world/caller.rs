@@ -62,6 +62,10 @@ pub(crate) struct Caller {
     pub(crate) copied: BTreeSet<u64>,
     next_conn: u64,
     patience: Duration,
+    /// How long it waits for what became of a command.
+    within: Duration,
+    /// Commands that it has given up, and has still to ask about.
+    pub(crate) unresolved: Vec<u64>,
     /// Sessions so far.
     pub(crate) sessions: u64,
     /// The next command's number, as the session counts.
@@ -76,11 +80,8 @@ pub(crate) struct Caller {
     pub(crate) visits: Option<NodeId>,
 }
 
-/// How long a client waits for what became of a command.
-const WITHIN: Duration = Duration::from_secs(4);
-
 impl Caller {
-    pub(crate) fn new(number: usize, left: u32, patience: Duration) -> Self {
+    pub(crate) fn new(number: usize, left: u32, (patience, within): (Duration, Duration)) -> Self {
         Self {
             number,
             calls: Calls::new(ClientId { born: Slot(0), number: 0 }, patience),
@@ -92,6 +93,8 @@ impl Caller {
             copied: BTreeSet::new(),
             next_conn: 0,
             patience,
+            within,
+            unresolved: Vec::new(),
             sessions: 0,
             next_cid: 1,
             asked: std::collections::BTreeMap::new(),
@@ -140,6 +143,7 @@ impl Caller {
         (self.named, self.waiting, self.wire) = (false, 0, Wire::None);
         self.next_cid = 1;
         self.copied.clear();
+        self.unresolved.clear();
         self.asked.clear();
     }
 
@@ -200,7 +204,7 @@ impl Caller {
     pub(crate) fn call(&mut self, now: Duration, op: synod_paxos::Op, out: &mut Vec<Sent>) {
         let (waiter, mut took) = (Waiter::Command(self.next_cid), false);
         self.waiting += 1;
-        self.calls.request(now, Request::Call(op), WITHIN, waiter, |ask| {
+        self.calls.request(now, Request::Call(op), self.within, waiter, |ask| {
             let new = match &ask {
                 Ask::Command(command) => New::Command(command.clone()),
                 Ask::Read { .. } | Ask::Manage { .. } => New::Again,
@@ -224,7 +228,7 @@ impl Caller {
     ) {
         self.waiting += 1;
         let request = Request::Read(level, query);
-        self.calls.request(now, request, WITHIN, Waiter::Read, |ask| {
+        self.calls.request(now, request, self.within, Waiter::Read, |ask| {
             let new = match &ask {
                 Ask::Read { id, level, .. } => New::Read { id: *id, level: *level },
                 Ask::Command(_) | Ask::Manage { .. } => New::Again,
@@ -237,7 +241,7 @@ impl Caller {
     pub(crate) fn resolve(&mut self, now: Duration, cid: u64) {
         let waiter = Waiter::Command(cid);
         self.waiting += 1;
-        self.calls.request(now, Request::Resolve(cid), WITHIN, waiter, |_| true);
+        self.calls.request(now, Request::Resolve(cid), self.within, waiter, |_| true);
     }
 
     /// It is told that nobody will ever know what became of a command (C4).
@@ -246,6 +250,12 @@ impl Caller {
         let goes_on = session == Some(now);
         hold!("C4", !goes_on, "{now} goes on, and its command {cid} is said to be lost");
         Ok(())
+    }
+
+    /// It has been told all that it wanted to know.
+    pub(crate) fn is_done(&self) -> bool {
+        let nothing_to_ask = self.left == 0 && self.errand.is_none() && self.unresolved.is_empty();
+        nothing_to_ask && self.calls.idle()
     }
 
     /// Asks again what has waited for long.

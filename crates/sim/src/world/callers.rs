@@ -17,13 +17,15 @@ use super::{
     process::Parcel,
 };
 use crate::{
-    event::{Event, Judged},
+    event::{Event, Judged, Line},
     plan::{Load, OPERATORS},
     queue::Time,
     recorder::{Content, Party, Seen},
     streams::Stream,
 };
 
+/// How often a client asks what became of a command that was given up, when it looks around.
+const RESOLVED: u32 = 100;
 /// How long a client waits to be let in.
 const CONNECT: Time = 300_000_000;
 
@@ -34,7 +36,8 @@ impl<M: Machine> World<'_, M> {
         let clients = load.clients as usize;
         for number in 0..clients + OPERATORS {
             let left = if number < clients { load.requests } else { 0 };
-            self.callers.push(Caller::new(number, left, patience));
+            let within = Duration::from_micros(load.within);
+            self.callers.push(Caller::new(number, left, (patience, within)));
             self.queue.push(self.now, Happening::Client { client: number });
         }
     }
@@ -51,6 +54,7 @@ impl<M: Machine> World<'_, M> {
         self.callers[number].tick(clock, &mut sent);
         self.send(number, &mut sent)?;
         self.sent = sent;
+        self.resolve(number);
         let settled = self.callers[number].settled();
         self.settled(number, settled, None, None)?;
         self.come_back(number);
@@ -60,6 +64,18 @@ impl<M: Machine> World<'_, M> {
         let at = self.now + self.streams.client.u64(pause / 2..=pause);
         self.queue.push(at, Happening::Client { client: number });
         Ok(())
+    }
+
+    /// Asks, some time later, what became of commands that were given up.
+    fn resolve(&mut self, number: usize) {
+        let (clock, calm) = (self.clock(), self.calm);
+        for cid in std::mem::take(&mut self.callers[number].unresolved) {
+            if calm || self.streams.client.happens(RESOLVED) {
+                self.callers[number].resolve(clock, cid);
+            } else {
+                self.callers[number].unresolved.push(cid);
+            }
+        }
     }
 
     /// Connects to some node, if it is not connected, or has waited for too long.
@@ -120,6 +136,16 @@ impl<M: Machine> World<'_, M> {
             && let Some(op) = caller.errand.take()
         {
             caller.call(clock, op, &mut sent);
+            if caller.visits.is_some() {
+                let mut query = Vec::new();
+                M::encode_query(
+                    &self.streams.client.lend(|rng| self.workload.query(rng)),
+                    &mut query,
+                );
+                for level in [Level::Linearizable, Level::Lease] {
+                    caller.read(clock, level, query.clone(), &mut sent);
+                }
+            }
         }
         while caller.is_connected() && caller.left > 0 && caller.waiting < load.in_flight {
             caller.left -= 1;
@@ -273,14 +299,20 @@ impl<M: Machine> World<'_, M> {
         applied: Option<u64>,
         by: Option<NodeId>,
     ) -> Judged {
-        let clock = self.clock();
-        let over = self.callers[number].line(by);
+        // What nobody tells just now may have come over another connection.
+        let over = match by {
+            Some(_) => self.callers[number].line(by),
+            None => Line { client: number as u64, conn: 0 },
+        };
         for (waiter, outcome) in settled {
             let answered = matches!(outcome, Outcome::Done(_) | Outcome::Answer(_));
             self.answered += u64::from(answered && !self.calm);
             let cid = match waiter {
                 Waiter::Command(cid) => cid,
                 Waiter::Read => {
+                    if matches!(outcome, Outcome::Failed(_)) {
+                        self.is_turned_away(number);
+                    }
                     if let (Outcome::Answer(_), Some(applied)) = (&outcome, applied) {
                         self.judge(&Event::ReadSeen { over, applied })?;
                     }
@@ -309,7 +341,7 @@ impl<M: Machine> World<'_, M> {
                 }
                 Outcome::Unknown(cid) => {
                     self.marks.add("unknown outcome resolved");
-                    self.callers[number].resolve(clock, cid);
+                    self.callers[number].unresolved.push(cid);
                 }
                 Outcome::Expired => self.callers[number].has_expired(cid)?,
                 Outcome::Answer(_) | Outcome::Report(_) | Outcome::Failed(_) => {}
@@ -360,9 +392,7 @@ impl<M: Machine> World<'_, M> {
 
     /// All callers have been told what they wanted to know.
     pub(super) fn all_answered(&self) -> bool {
-        self.callers
-            .iter()
-            .all(|caller| caller.left == 0 && caller.calls.idle() && caller.errand.is_none())
+        self.callers.iter().all(Caller::is_done)
     }
 
     /// One more command of some client: what was decided last, nobody may have heard of.

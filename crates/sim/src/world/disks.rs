@@ -116,7 +116,7 @@ impl<M: Machine> World<'_, M> {
         if let Some((left, down)) = process.armed.take() {
             return self.crash(place, left, down);
         }
-        let Some(down) = process.failing.take() else {
+        let Some(down) = process.has_failed("log-") else {
             return Err(Violation::new("G7", format!("the disk of {node} fails: {why}")));
         };
         self.marks.add("disk failed");
@@ -142,7 +142,7 @@ impl<M: Machine> World<'_, M> {
             self.queue.push(self.now + START_RETRY, Happening::Start { node });
             return Ok(());
         }
-        if let Some(down) = process.failing.take() {
+        if let Some(down) = process.has_failed("log-").or_else(|| process.has_failed("snapshot-")) {
             self.after_crash(place, Left::Process);
             self.queue.push(self.now + down, Happening::Start { node });
             return Ok(());
@@ -232,7 +232,7 @@ impl<M: Machine> World<'_, M> {
             Some(unsynced) => process.disk.image(unsynced),
             None => process.disk.fork(),
         };
-        (process.armed, process.failing) = (None, None);
+        (process.armed, process.failing) = (None, Vec::new());
     }
 
     pub(super) fn unsynced(&mut self, place: usize, left: Left) -> Option<Unsynced> {
@@ -326,8 +326,11 @@ impl<M: Machine> World<'_, M> {
                 self.marks.add("snapshot saved");
                 Some(*slot)
             }
-            Finished::Saved { slot: Err(_), .. } | Finished::NotRestored(_) => {
+            Finished::Saved { slot: Err(error), .. } | Finished::NotRestored(error) => {
                 self.marks.add("snapshot not saved");
+                if error.kind() != std::io::ErrorKind::StorageFull {
+                    self.processes[place].has_failed("snapshot-");
+                }
                 None
             }
             Finished::Restored(_) => {

@@ -10,7 +10,7 @@ use synod_storage::sim::{Failure, Fault as DiskFault, Operation, Trigger};
 use super::{
     CLUSTER, Happening, World, micros,
     network::{Deed, Rule},
-    process::{Input, Parcel, Up},
+    process::{Failing, Input, Parcel, Up},
 };
 use crate::{
     event::Judged,
@@ -114,7 +114,9 @@ impl<M: Machine> World<'_, M> {
             Fault::CrashInDisk { call, recovery, left, down, .. } => {
                 return self.crashes_in_disk(place, (call, recovery), left, down);
             }
-            Fault::FailingDisk { ref call, nth, down, .. } => self.fails(place, call, nth, down),
+            Fault::FailingDisk { ref call, ref of, nth, down, .. } => {
+                self.fails(place, (call, of), nth, down);
+            }
             Fault::SlowDisk { by, lasts, .. } => process.slow = (micros(by), now + micros(lasts)),
             Fault::HungDisk { lasts, .. } => {
                 process.disk.set_hung(true);
@@ -275,7 +277,7 @@ impl<M: Machine> World<'_, M> {
         Ok(())
     }
 
-    fn fails(&mut self, place: usize, call: &str, nth: u64, down: u64) {
+    fn fails(&mut self, place: usize, (call, of): (&str, &str), nth: u64, down: u64) {
         let operation = match call {
             "write" => Operation::Write,
             "read" => Operation::Read,
@@ -283,9 +285,9 @@ impl<M: Machine> World<'_, M> {
         };
         let process = &mut self.processes[place];
         let seed = self.streams.disk.any();
-        let when = Trigger::nth(operation, nth.max(1));
+        let when = Trigger::Nth { operation, prefix: of.to_owned(), n: nth.max(1) };
         process.disk.plan(DiskFault::new(when, Failure::Io { seed }));
-        process.failing = Some(micros(down));
+        process.failing.push(Failing { of: of.to_owned(), down: micros(down) });
     }
 
     /// What holds a node up for a while is over; perhaps something else still does.

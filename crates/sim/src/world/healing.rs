@@ -90,6 +90,7 @@ impl<M: Machine> World<'_, M> {
 
     /// It is looked whether everything has come to a good end.
     pub(super) fn look(&mut self) -> Judged {
+        self.spares_removed();
         let well = self.all_answered() && (self.ending == Ending::Answers || self.is_well());
         if well {
             self.comes_nearer()?;

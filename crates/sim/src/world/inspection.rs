@@ -3,7 +3,7 @@
 //! show otherwise.
 
 use synod::{Machine, engine::machine_op};
-use synod_paxos::{NodeId, Op, Slot};
+use synod_paxos::{Members, NodeId, Op, Slot};
 
 use super::{
     World,
@@ -31,6 +31,18 @@ impl<M: Machine> World<'_, M> {
         let left: Vec<NodeId> = self.replicas().map(|(node, _)| node).collect();
         self.marks.add_many("replica inspected", left.len() as u64);
         self.inspection = Inspection { left, decided: self.ghost.next() };
+    }
+
+    /// Whoever was removed meanwhile need not be visited.
+    pub(super) fn spares_removed(&mut self) {
+        let operator = self.plan.workload.clients as usize;
+        let stays = |node: NodeId| self.replicas().any(|(replica, _)| replica == node);
+        if self.callers[operator].visits.is_some_and(|node| !stays(node)) {
+            self.callers[operator].visits = None;
+            self.leave(operator);
+        }
+        let replicas: Vec<_> = self.replicas().map(|(node, _)| node).collect();
+        self.inspection.left.retain(|node| replicas.contains(node));
     }
 
     /// The operator is back from one replica, and goes to the next. When there is none left, it
@@ -70,36 +82,44 @@ impl<M: Machine> World<'_, M> {
 
     /// What is not as it should be.
     pub(super) fn complaints(&self) -> Vec<String> {
-        let mut complaints = Vec::new();
-        let visited = self.callers.iter().filter(|caller| caller.waiting > 0);
-        let silent = visited.filter_map(|caller| caller.visits);
-        complaints.extend(
-            silent
-                .chain(self.inspection.left.iter().copied())
-                .map(|node| format!("{node} does not answer")),
-        );
+        let visited = self.callers.iter().filter_map(|caller| caller.visits);
+        let mut all: Vec<_> = visited.map(|node| format!("{node} does not answer")).collect();
         let decided = self.inspection.decided;
-        complaints.extend(
-            self.without_snapshot()
-                .iter()
-                .map(|node| format!("{node} has no snapshot of all below {decided}")),
-        );
-        let running = self.processes.iter().filter_map(|process| process.up.as_ref());
-        for (node, _) in self.replicas() {
-            let Some(replica) = self.up(node) else { continue };
-            for up in running.clone() {
-                let (member, life) = (up.engine.id(), (up.identity.birth, up.engine.incarnation()));
-                let known = replica.engine.life_of(member);
-                if self.is_member(member) && known != Some(life) {
-                    complaints.push(format!("{node} does not know which life {member} is in"));
-                }
-            }
+        for node in self.without_snapshot() {
+            all.push(format!("{node} has no snapshot of all below {decided}"));
         }
-        complaints
+        for replica in self.replicas().filter_map(|(node, _)| self.up(node)) {
+            let node = replica.engine.id();
+            let lost = |slot| slot < decided;
+            if self.nobody_is_missing() && replica.engine.acceptor().lost().any(lost) {
+                all.push(format!("{node} still misses slots that it has lost"));
+            }
+            let left = replica.engine.unfinished(|port| replica.sessions.contains_key(&port.0));
+            all.extend(left.iter().map(|what| format!("{node} still has {what}")));
+            let strangers = self.members().filter(|up| !knows(replica, up));
+            let stranger =
+                |up: &Up<M>| format!("{node} does not know of {}'s life", up.engine.id());
+            all.extend(strangers.map(stranger));
+        }
+        all
     }
 
-    fn is_member(&self, node: NodeId) -> bool {
-        let members = &self.ghost.latest().members;
-        [&members.replicas, &members.leaders, &members.acceptors].iter().any(|r| r.contains(&node))
+    /// Whether all replicas run, those that others can do without as well: else nothing is collected.
+    fn nobody_is_missing(&self) -> bool {
+        self.ghost.latest().members.replicas.iter().all(|node| self.up(*node).is_some())
     }
+
+    /// Members that run.
+    fn members(&self) -> impl Iterator<Item = &Up<M>> {
+        let Members { replicas, leaders, acceptors, .. } = &self.ghost.latest().members;
+        let all = [replicas, leaders, acceptors];
+        let running = self.processes.iter().filter_map(|process| process.up.as_ref());
+        running.filter(move |up| all.iter().any(|role| role.contains(&up.engine.id())))
+    }
+}
+
+/// Whether the log of a replica says of a node which disk it has, and which life it is in.
+fn knows<M: Machine>(replica: &Up<M>, up: &Up<M>) -> bool {
+    let life = (up.identity.birth, up.engine.incarnation());
+    replica.engine.life_of(up.engine.id()) == Some(life)
 }

@@ -2,7 +2,7 @@
 
 use synod::{
     Machine,
-    transport::handshake::{Answer, Hello, Welcome},
+    transport::handshake::{Answer, Caller as Who, Hello, Welcome},
 };
 use synod_paxos::NodeId;
 
@@ -51,6 +51,14 @@ impl<M: Machine> World<'_, M> {
     }
 }
 
+/// Whether somebody who was let in is not who the log knows: it has another disk, or an earlier
+/// life.
+fn misled(hello: &Hello, (known_birth, known): (u64, u32)) -> Option<String> {
+    let Who::Peer { node, birth, incarnation, .. } = hello.caller else { return None };
+    let wrong = birth != known_birth || incarnation < known;
+    wrong.then(|| format!("life {incarnation} of {node} is let in; the log knows life {known}"))
+}
+
 impl<M: Machine> Up<M> {
     fn hello(&self, to: Option<NodeId>) -> Hello {
         Hello { cluster: CLUSTER, to, caller: self.engine.introduce() }
@@ -60,7 +68,9 @@ impl<M: Machine> Up<M> {
     pub(super) fn greeted(&mut self, from: (NodeId, u64), dial: u64, hello: &Hello) {
         let (from, life) = from;
         let answer = match self.engine.admit(CLUSTER, hello, |_| true) {
-            Ok(_) => {
+            Ok(admitted) => {
+                let known = admitted.and_then(|(node, _)| self.engine.life_of(node));
+                self.misled = known.and_then(|known| misled(hello, known));
                 self.lines.entry(from).or_insert(Line::Idle);
                 Answer::Welcome(Welcome {
                     cluster: CLUSTER,

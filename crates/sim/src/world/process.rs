@@ -202,6 +202,8 @@ pub(crate) struct Up<M: Machine> {
     /// The session of each client's connection, by port.
     pub(crate) sessions: BTreeMap<u64, ClientId>,
     started: Time,
+    /// Whom it has let in though its log knows of a later life, or another disk.
+    pub(crate) misled: Option<String>,
     /// How far the clock has leapt ahead.
     pub(crate) leapt: u64,
     /// When the clock stood still last, from and until; and how long before that in all.
@@ -228,7 +230,7 @@ pub(crate) struct Process<M: Machine> {
     /// Its disk crashes in one of its calls: what is left then, and for how long it is down.
     pub(crate) armed: Option<(Left, Time)>,
     /// Its disk fails in one of its calls: for how long it is down then.
-    pub(crate) failing: Option<Time>,
+    pub(crate) failing: Vec<Failing>,
     /// It crashes when it has sent a message of this kind.
     pub(crate) last_words: Option<(String, Time)>,
     /// Somebody has changed what is on its disk.
@@ -276,6 +278,14 @@ pub(crate) struct Birth<M> {
     pub(crate) part: usize,
 }
 
+/// A call that will fail on a disk.
+pub(crate) struct Failing {
+    /// With what the file's name begins.
+    pub(crate) of: String,
+    /// How long until the process is started again.
+    pub(crate) down: Time,
+}
+
 const PPM: u64 = 1_000_000;
 
 impl<M: Machine> Process<M> {
@@ -291,7 +301,7 @@ impl<M: Machine> Process<M> {
             slow: (0, 0),
             dead: None,
             armed: None,
-            failing: None,
+            failing: Vec::new(),
             last_words: None,
             tampered: false,
             copy: None,
@@ -370,6 +380,7 @@ impl<M: Machine> Process<M> {
             lines: BTreeMap::new(),
             sessions: BTreeMap::new(),
             started: now,
+            misled: None,
             leapt: 0,
             still: (0, 0),
             stood: 0,
@@ -417,9 +428,16 @@ impl<M: Machine> Process<M> {
         matches!(self.twin, Some(Twin::Second))
     }
 
+    /// A call on a file of this kind has failed. How long the process is down, if that was planned.
+    pub(crate) fn has_failed(&mut self, kind: &str) -> Option<Time> {
+        let planned = |failing: &Failing| kind.starts_with(&failing.of);
+        let place = self.failing.iter().position(planned)?;
+        Some(self.failing.remove(place).down)
+    }
+
     /// Whether nothing is about to end it.
     pub(crate) fn is_steady(&self, now: Time) -> bool {
-        let threatened = self.armed.is_some() || self.failing.is_some() || self.lied.is_some();
+        let threatened = self.armed.is_some() || !self.failing.is_empty() || self.lied.is_some();
         self.up.is_some() && self.paused <= now && !threatened && !self.program.may_panic()
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use synod_paxos::{NodeId, Variable, acceptor::Acceptor};
 
-use super::Engine;
+use super::{Engine, OWN, Port};
 use crate::machine::Machine;
 
 impl<M: Machine> Engine<M> {
@@ -24,6 +24,21 @@ impl<M: Machine> Engine<M> {
     #[must_use]
     pub fn acceptor(&self) -> &Acceptor {
         self.node.acceptor()
+    }
+
+    /// What is not done here, in words. There is nothing where nobody has asked for anything for a
+    /// while. `open` says which ports lead to a client.
+    #[must_use]
+    pub fn unfinished(&self, open: impl Fn(Port) -> bool) -> Vec<&'static str> {
+        let closed = |port: &Port| *port != OWN && !open(*port);
+        let all = [
+            ("reads that wait", self.reads.waiting.iter().any(Option::is_some)),
+            ("messages that wait for the disk", !self.held.is_empty()),
+            ("a snapshot that is being written", self.saving.is_busy()),
+            ("clients that have left", self.ports.values().any(closed)),
+            ("a full disk", self.disk_full),
+        ];
+        all.into_iter().filter_map(|(what, so)| so.then_some(what)).collect()
     }
 
     /// Shows each variable of each role, as it is now.

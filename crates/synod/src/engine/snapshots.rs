@@ -63,6 +63,11 @@ impl Saving {
         self.bytes += decreed(record).map_or(0, |(_, bytes)| bytes);
     }
 
+    /// Whether something is being written or read.
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy || !self.serving.is_empty()
+    }
+
     fn due(&self, slot_out: Slot) -> bool {
         let slots = slot_out.0 - self.slot.0;
         let enough = self.every.max(self.last);
