@@ -43,7 +43,7 @@ pub const PROPERTIES: [(&str, &str); 37] = [
     ("C4", "a session expires only where the log says so"),
     ("C5", "over one connection, a client sees nothing older than what it has seen or written"),
     ("C6", "a fencing token is given to one command, and is higher than those given before"),
-    ("L1", "no two leaders hold a lease of one configuration at one time"),
+    ("L1", "one leader at a time holds a lease of a configuration, and a quorum has granted it"),
     ("L2", "a read sees everything that was decided before it began, also what nobody was told"),
     ("L3", "a leader proposes only in ballots of its own life"),
     ("M1", "a slot is proposed only within the window, in the epoch that governs it"),

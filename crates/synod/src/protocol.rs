@@ -34,7 +34,7 @@ pub enum Refused {
     #[error("the node's disk is full: make room, and it takes commands again by itself")]
     DiskFull,
     /// The node keeps no state.
-    #[error("the node is a witness, without a replica: ask another node")]
+    #[error("the node keeps no state: it is a witness, or no member; ask another node")]
     NoReplica,
     /// The command or query is too long.
     #[error("longer than {COMMAND_MAX} bytes: split it")]

@@ -85,11 +85,16 @@ fn quicken(plan: &mut Plan, rng: &mut Rng) {
     (workload.clients, workload.think) = (4, few(rng, 8 * MS));
     workload.requests = 100 + count(rng, 300);
     (workload.reads, workload.leased, workload.retried) = (600, 900, 0);
-    let crashes = rng.bool();
+    let (crashes, replaces) = (rng.bool(), one_in(rng, 3));
     faults.clear();
     let mut at = 100 * MS;
     while at < *chaos {
         let lasts = rng.u64(100..=400) * MS;
+        if replaces {
+            let (remove, add) = (rng.u32(1..=3), rng.u32(0..=3));
+            let fault = Fault::Reconfigure { remove, add, twice: false };
+            faults.push(Planned { at: at - rng.u64(1..=60) * MS, fault });
+        }
         faults.push(Planned { at, fault: Fault::Isolate { lasts } });
         if crashes {
             let (node, down) = (rng.u32(1..=nodes(cluster)), few(rng, 20) * MS);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use synod::Level;
-use synod_paxos::{NodeId, Slot};
+use synod_paxos::{Message, NodeId, Slot, message::LeaseMessage};
 
 use crate::{
     event::{Event, Judged, Line, hold},
@@ -28,6 +28,8 @@ pub(super) struct Reads {
     seen: BTreeMap<u64, (u64, u64)>,
     /// When a leader last would have let reads be served, in which epoch, and which leader.
     leases: BTreeMap<u64, (Time, NodeId)>,
+    /// When an acceptor last granted a leader a lease, and for how long, whatever their clocks.
+    grants: BTreeMap<(NodeId, NodeId), (Time, Time)>,
 }
 
 impl Reads {
@@ -44,6 +46,11 @@ impl Reads {
             Event::ReadAnswered { node, over, id, applied, slot_out } => {
                 let Some(least) = self.begun.get(&(over.client, *id)) else { return Ok(()) };
                 return least.allows(*node, (*over, *id), *applied, *slot_out, ghost);
+            }
+            Event::Sent { from, message: Message::Lease(lease), .. } => {
+                if let LeaseMessage::Granted { ballot, length, .. } = lease {
+                    self.grants.insert((ballot.leader, *from), (ghost.now, *length));
+                }
             }
             Event::Started { .. }
             | Event::Forgot { .. }
@@ -69,6 +76,19 @@ impl Reads {
         let (at, other) = self.leases.insert(epoch, (now, node)).unwrap_or((now, node));
         let alone = other == node || at != now;
         hold!("L1", alone, "leaders {other} and {node} hold a lease of epoch {epoch} at one time");
+        let Some(config) =
+            ghost.schedule.iter().map(|(_, config)| config).find(|c| c.epoch == epoch)
+        else {
+            return Ok(());
+        };
+        // What an acceptor says to the leader of its own node, nobody sees.
+        let grants = |acceptor: NodeId| {
+            let granted = self.grants.get(&(node, acceptor));
+            acceptor == node || granted.is_some_and(|(at, length)| now - at <= *length)
+        };
+        let granted = config.members.acceptors.iter().filter(|acceptor| grants(**acceptor)).count();
+        let enough = granted >= config.members.quorums.phase2 as usize;
+        hold!("L1", enough, "{granted} acceptors of {config} have granted {node} a lease");
         Ok(())
     }
 

@@ -255,6 +255,10 @@ impl<M: Machine> World<'_, M> {
                 }
                 self.trace.see(self.now, Seen::Looks(parcel));
                 let Ok(tell) = Tell::take(&bytes) else { return Ok(()) };
+                if self.callers[number].calls.is_turned_away(&tell) {
+                    self.leave(number);
+                    return Ok(());
+                }
                 let born = self.born(number);
                 let settled = self.callers[number].told(&tell, born);
                 if !settled.is_empty() {

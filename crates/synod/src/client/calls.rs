@@ -231,6 +231,28 @@ impl<W> Calls<W> {
         }
     }
 
+    /// Whether whoever is asked now says that it keeps no state: a witness, or a node that was
+    /// removed. Others do, so nothing is settled by that; they are to be asked.
+    pub fn is_turned_away(&mut self, tell: &Tell<'_>) -> bool {
+        match *tell {
+            Tell::Refused { cid, why: Refused::NoReplica } => {
+                if let Some(call) = self.call(cid) {
+                    call.copies = call.copies.saturating_sub(1);
+                }
+                true
+            }
+            Tell::ReadRefused { why: Refused::NoReplica, .. } => true,
+            Tell::Done { .. }
+            | Tell::Refused { .. }
+            | Tell::Expired { .. }
+            | Tell::Answer { .. }
+            | Tell::ReadRefused { .. }
+            | Tell::Report { .. }
+            | Tell::Leader { .. }
+            | Tell::Members { .. } => false,
+        }
+    }
+
     fn answered(&mut self, id: u64, outcome: impl FnOnce() -> Outcome) {
         if let Some(question) = self.questions.remove(&id) {
             self.settled.push((question.waiter, outcome()));

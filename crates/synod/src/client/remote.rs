@@ -278,7 +278,11 @@ impl<W> Remote<W> {
             let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
             if known {
                 self.silence = SILENCE;
-                match Tell::take(frame).map_err(|error| invalid(error.to_string()))? {
+                let tell = Tell::take(frame).map_err(|error| invalid(error.to_string()))?;
+                if !self.route.stay && self.calls.is_turned_away(&tell) {
+                    return self.turns_away(now, place);
+                }
+                match tell {
                     Tell::Leader { node } => self.leader = node,
                     Tell::Members { epoch, members } => {
                         if epoch >= self.epoch {
@@ -301,6 +305,16 @@ impl<W> Remote<W> {
                 }
             }
         }
+    }
+
+    /// A node keeps no state: another one is asked, after a while, for that one need not either.
+    fn turns_away(&mut self, now: Duration, place: usize) -> Result<(), ConnectionError> {
+        if self.current == Some(place) {
+            let why = io::Error::other("it keeps no state");
+            self.lose(place, &why.into());
+            self.next_dial = now + TICK;
+        }
+        Ok(())
     }
 
     /// A node has let us in: it is the one to talk to.

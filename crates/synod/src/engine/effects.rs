@@ -91,7 +91,11 @@ impl<M: Machine> Engine<M> {
             },
         };
         if port == OWN {
-            return self.arrivals.respond(cid, &outcome, self.node.replica().slot_out());
+            self.arrivals.respond(cid, &outcome, self.node.replica().slot_out());
+            if self.arrivals.session.id() != client {
+                self.unbind(client, OWN);
+            }
+            return;
         }
         host.metrics().responses += 1;
         match outcome {

@@ -173,7 +173,9 @@ fn without_a_majority_calls_are_unknown_reads_time_out_and_local_reads_go_on() {
             }
         }
     }
-    assert_eq!(cluster.numbers(1)[..2], [1, 2]);
+    // Of two sessions, whose command is done first is open.
+    let all = cluster.numbers(1);
+    assert_eq!((all[0], all.contains(&2)), (1, true), "{all:?}");
 }
 
 #[test]

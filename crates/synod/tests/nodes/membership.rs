@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use synod::{Client, Connect, Linearizable, Local, Member, MembershipError, ReadError, Refused};
+use synod::{
+    CallError, Client, Connect, Linearizable, Local, Member, MembershipError, NotDone, ReadError,
+    Refused,
+};
 
 use crate::cluster::{Cluster, Journal, Query, address, append, numbers, until, wait};
 
@@ -142,6 +145,26 @@ fn a_client_far_away_does_not_notice_that_its_node_is_replaced() {
     });
     assert!(done > 0);
     assert_eq!(numbers(&client, Linearizable).len(), done);
+}
+
+#[test]
+fn a_client_that_is_let_in_by_a_node_without_a_state_goes_elsewhere() {
+    let mut cluster = Cluster::new(3);
+    append(&cluster.client(1), 1).unwrap();
+    let no_member = cluster.join(4).address;
+    let both = [no_member.clone(), cluster.peers[0].clone()];
+    // Where each of them begins is drawn.
+    for number in 2..8 {
+        let client: Client<Journal> = wait("connect", Connect::to(both.clone()).connect()).unwrap();
+        append(&client, number).unwrap();
+        assert_eq!(numbers(&client, Linearizable).last(), Some(&number));
+    }
+    // Whoever wants to stay is told.
+    let stays = Connect::to([no_member]).stay().connect();
+    let stays: Client<Journal> = wait("connect", stays).unwrap();
+    let refused = append(&stays, 9);
+    let told = matches!(refused, Err(CallError::NotDone(NotDone::Refused(Refused::NoReplica))));
+    assert!(told, "{refused:?}");
 }
 
 #[test]
