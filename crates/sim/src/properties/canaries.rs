@@ -5,7 +5,7 @@ use synod::Machine;
 use synod_paxos::{
     Ballot, ClientId, Command, Config, Decree, Members, Message, NodeId, Op, PValue, Payload,
     Quorums, Record, Slot,
-    message::{P1b, P2b, Propose, Vote},
+    message::{LeaseMessage, P1b, P2b, Propose, Vote},
 };
 
 mod bounds;
@@ -65,6 +65,9 @@ fn propose(slot: u64, epoch: u64) -> Message {
     Message::Propose(Propose { slot: Slot(slot), decree: decree(1), epoch, replica: None })
 }
 
+/// How long leases are.
+const LEASE: u64 = 1000;
+
 fn members() -> Members {
     let nodes: Vec<NodeId> = (1..=3).map(NodeId).collect();
     Members::new(nodes.clone(), nodes.clone(), nodes).unwrap()
@@ -109,6 +112,15 @@ impl Story {
         let (from, slot_out) = (NodeId(from), Slot::FIRST);
         let sent = Event::Sent { from, incarnation: 1, message: &message, slot_out, bytes: 0 };
         self.happens(&sent)
+    }
+
+    /// An acceptor grants a leader a lease; only reads hear of it.
+    fn grants(&mut self, by: u32, leader: u32) {
+        let ballot = ballot(1, leader);
+        let granted = LeaseMessage::Granted { round: 1, ballot, length: LEASE };
+        let (from, message, slot_out) = (NodeId(by), &Message::Lease(granted), Slot::FIRST);
+        let sent = Event::Sent { from, incarnation: 1, message, slot_out, bytes: 0 };
+        assert_eq!(self.properties.reads.check(&sent, &self.ghost), Ok(()));
     }
 
     /// Acceptors 2 and 3 report to the leader of a ballot.
@@ -416,6 +428,7 @@ fn m5_objects_to_a_node_that_goes_on_after_it_was_removed() {
     assert_eq!(campaigns(&mut story, 3), Ok(()));
     assert_eq!(story.sends(3, p1a(3)), Err("M5"));
     let serves = |node, epoch| Event::WouldServe { node: NodeId(node), epoch };
+    [(1, 3), (2, 3), (2, 1)].into_iter().for_each(|(by, leader)| story.grants(by, leader));
     assert_eq!(story.happens(&serves(3, 1)), Err("M5"));
     assert_eq!(story.happens(&serves(3, 0)), Ok(()), "nobody reads by it in the slots of epoch 1");
     assert_eq!(story.happens(&Event::Performed { node: NodeId(1), at, latest }), Ok(()));

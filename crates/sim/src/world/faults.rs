@@ -114,9 +114,7 @@ impl<M: Machine> World<'_, M> {
             Fault::CrashInDisk { call, recovery, left, down, .. } => {
                 return self.crashes_in_disk(place, (call, recovery), left, down);
             }
-            Fault::FailingDisk { ref call, ref of, nth, down, .. } => {
-                self.fails(place, (call, of), nth, down);
-            }
+            Fault::FailingDisk { .. } => self.fails(place, fault),
             Fault::SlowDisk { by, lasts, .. } => process.slow = (micros(by), now + micros(lasts)),
             Fault::HungDisk { lasts, .. } => {
                 process.disk.set_hung(true);
@@ -277,17 +275,18 @@ impl<M: Machine> World<'_, M> {
         Ok(())
     }
 
-    fn fails(&mut self, place: usize, (call, of): (&str, &str), nth: u64, down: u64) {
-        let operation = match call {
+    fn fails(&mut self, place: usize, fault: &Fault) {
+        let Fault::FailingDisk { call, of, nth, down, .. } = fault else { return };
+        let operation = match call.as_str() {
             "write" => Operation::Write,
             "read" => Operation::Read,
             _ => Operation::Sync,
         };
         let process = &mut self.processes[place];
         let seed = self.streams.disk.any();
-        let when = Trigger::Nth { operation, prefix: of.to_owned(), n: nth.max(1) };
+        let when = Trigger::Nth { operation, prefix: of.clone(), n: (*nth).max(1) };
         process.disk.plan(DiskFault::new(when, Failure::Io { seed }));
-        process.failing.push(Failing { of: of.to_owned(), down: micros(down) });
+        process.failing.push(Failing { of: of.clone(), down: micros(*down) });
     }
 
     /// What holds a node up for a while is over; perhaps something else still does.

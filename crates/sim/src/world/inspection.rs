@@ -104,7 +104,7 @@ impl<M: Machine> World<'_, M> {
         all
     }
 
-    /// Whether all replicas run, those that others can do without as well: else nothing is collected.
+    /// Whether all replicas run, also those that others can do without: else nothing is collected.
     fn nobody_is_missing(&self) -> bool {
         self.ghost.latest().members.replicas.iter().all(|node| self.up(*node).is_some())
     }

@@ -10,7 +10,10 @@ use super::{
     CLUSTER, World,
     process::{Line, Output, Parcel, Up},
 };
-use crate::{event::Judged, queue::Time};
+use crate::{
+    event::{Judged, Violation},
+    queue::Time,
+};
 
 /// How long a node waits for an answer to its hello.
 const GREETING: Time = 200_000_000;
@@ -87,6 +90,11 @@ impl<M: Machine> Up<M> {
         };
         let answer = Box::new(answer);
         self.io.outputs.push(Output::Answer { to: from, life, dial, answer });
+    }
+
+    /// M4: nobody was let in who is not who the log knows.
+    pub(super) fn is_not_misled(&mut self) -> Judged {
+        self.misled.take().map_or(Ok(()), |what| Err(Violation::new("M4", what)))
     }
 
     /// A node that was dialed has answered.

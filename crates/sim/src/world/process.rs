@@ -153,6 +153,13 @@ pub(crate) struct Io<M> {
     metrics: Metrics,
 }
 
+impl<M> Io<M> {
+    fn new() -> Self {
+        let (outputs, appended, jobs) = (Vec::new(), Vec::new(), Vec::new());
+        Self { outputs, appended, jobs, stop: None, metrics: Metrics::default() }
+    }
+}
+
 impl<M> Host<M> for Io<M> {
     fn send(&mut self, to: NodeId, message: &Message) {
         self.outputs.push(Output::Message(to, message.clone()));
@@ -332,13 +339,7 @@ impl<M: Machine> Process<M> {
         let snapshots = store.snapshots();
         let given_up = Arc::new(AtomicBool::new(false));
         let archive = Archive::new(snapshots.clone(), given_up).in_parts_of(birth.part);
-        let mut io = Io {
-            outputs: Vec::new(),
-            appended: Vec::new(),
-            jobs: Vec::new(),
-            stop: None,
-            metrics: Metrics::default(),
-        };
+        let mut io = Io::new();
         let survived = usize::try_from(store.sequence().saturating_sub(known)).unwrap_or(0);
         let all = records.as_deref().unwrap_or_default();
         let survived = all[all.len().saturating_sub(survived)..].to_vec();

@@ -162,9 +162,7 @@ impl<M: Machine> World<'_, M> {
         let second = process.is_second();
         let Some(up) = &mut process.up else { return Ok(()) };
         let ballot = up.engine.acceptor().ballot_num();
-        if let Some(what) = up.misled.take() {
-            return Err(Violation::new("M4", what));
-        }
+        up.is_not_misled()?;
         if up.engine.is_behind() {
             self.marks.add("too much waits for a disk");
         }

@@ -79,12 +79,30 @@ fn l1_objects_to_two_leases_of_one_configuration_at_one_time() {
     let serves = |node, epoch| Event::WouldServe { node: NodeId(node), epoch };
     let mut story = Story::begun();
     story.ghost.schedule.push((Slot(9), Config { epoch: 1, members: members() }));
+    (1..=3).for_each(|leader| story.grants(leader % 3 + 1, leader));
     assert_eq!(story.happens(&serves(1, 0)), Ok(()));
     assert_eq!(story.happens(&serves(1, 0)), Ok(()));
     assert_eq!(story.happens(&serves(2, 1)), Ok(()));
     assert_eq!(story.happens(&serves(3, 0)), Err("L1"));
     story.ghost.now += 1;
     assert_eq!(story.happens(&serves(2, 0)), Ok(()));
+}
+
+#[test]
+fn l1_objects_to_a_lease_that_no_quorum_has_granted() {
+    let serves = Event::WouldServe { node: NodeId(1), epoch: 0 };
+    let mut story = Story::begun();
+    assert_eq!(story.happens(&serves), Err("L1"), "it has granted it to itself");
+    story.grants(2, 3);
+    assert_eq!(story.happens(&serves), Err("L1"), "to another leader");
+    story.grants(9, 1);
+    assert_eq!(story.happens(&serves), Err("L1"), "by no acceptor");
+    story.grants(2, 1);
+    assert_eq!(story.happens(&serves), Ok(()));
+    story.ghost.now += LEASE;
+    assert_eq!(story.happens(&serves), Ok(()));
+    story.ghost.now += 1;
+    assert_eq!(story.happens(&serves), Err("L1"), "it is over");
 }
 
 #[test]
