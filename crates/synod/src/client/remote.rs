@@ -61,6 +61,8 @@ struct Link {
     node: Option<NodeId>,
     since: Duration,
     heard: Duration,
+    /// It has said that it keeps no state.
+    useless: bool,
 }
 
 /// One client's connections and its session.
@@ -280,7 +282,11 @@ impl<W> Remote<W> {
                 self.silence = SILENCE;
                 let tell = Tell::take(frame).map_err(|error| invalid(error.to_string()))?;
                 if !self.route.stay && self.calls.is_turned_away(&tell) {
-                    return self.turns_away(now, place);
+                    link.useless = true;
+                    if self.current == Some(place) {
+                        return Err(io::Error::other("it keeps no state").into());
+                    }
+                    continue;
                 }
                 match tell {
                     Tell::Leader { node } => self.leader = node,
@@ -305,16 +311,6 @@ impl<W> Remote<W> {
                 }
             }
         }
-    }
-
-    /// A node keeps no state: another one is asked, after a while, for that one need not either.
-    fn turns_away(&mut self, now: Duration, place: usize) -> Result<(), ConnectionError> {
-        if self.current == Some(place) {
-            let why = io::Error::other("it keeps no state");
-            self.lose(place, &why.into());
-            self.next_dial = now + TICK;
-        }
-        Ok(())
     }
 
     /// A node has let us in: it is the one to talk to.
@@ -374,7 +370,8 @@ impl<W> Remote<W> {
         }
         if self.current == Some(place) {
             self.current = None;
-            self.next_dial = now;
+            // The next one may be of no more use.
+            self.next_dial = if link.useless { now + TICK } else { now };
         } else if let Some(current) = self.current.filter(|_| carried) {
             let mut link = self.links[current].as_mut();
             self.calls.resend(now, |ask| put(link.as_deref_mut(), &ask));
@@ -443,7 +440,7 @@ impl<W> Remote<W> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(connection.stream(), Token(place + FIRST), interest)?;
         let address = address.to_owned();
-        let link = Link { connection, address, node: None, since: now, heard: now };
+        let link = Link { connection, address, node: None, since: now, heard: now, useless: false };
         self.links[place] = Some(link);
         self.dialing = Some(place);
         Ok(())
