@@ -1,5 +1,7 @@
 //! A directory of a real disk.
 
+mod reclaim;
+
 use std::{
     fs::{self, OpenOptions, TryLockError},
     io,
@@ -10,6 +12,7 @@ use std::{
 
 use rustix::{fs::FallocateFlags, io::Errno};
 
+use self::reclaim::Reclaimer;
 use crate::disk::{Disk, File};
 
 /// The name of the file whose lock is the lock of the directory. It is always empty.
@@ -23,6 +26,7 @@ const LOCK: &str = "LOCK";
 #[derive(Clone, Debug)]
 pub struct Directory {
     path: Arc<Path>,
+    reclaimer: Arc<Reclaimer>,
 }
 
 impl Directory {
@@ -40,7 +44,7 @@ impl Directory {
             let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
             fs::File::open(parent)?.sync_all()?;
         }
-        Ok(Self { path: path.into() })
+        Ok(Self { path: path.into(), reclaimer: Arc::default() })
     }
 
     /// Where it is.
@@ -83,6 +87,15 @@ impl Disk for Directory {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         fs::remove_file(self.path.join(name))
+    }
+
+    fn discard(&self, name: &str) -> io::Result<()> {
+        let file = self.open(name);
+        self.remove(name)?;
+        if let Ok(file) = file {
+            self.reclaimer.take(file);
+        }
+        Ok(())
     }
 
     fn sync_dir(&self) -> io::Result<()> {

@@ -44,7 +44,15 @@ pub trait Disk: Clone + Send + 'static {
     /// Whatever the disk says.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// Makes all that `create`, `rename` and `remove` did survive a crash.
+    /// Removes a file that nobody has open any more, and gives its space back little by little:
+    /// while a disk frees much at once, syncs of other files wait. Until [`Disk::sync_dir`], a
+    /// crash may leave the name with any beginning of the file.
+    ///
+    /// # Errors
+    /// Whatever the disk says.
+    fn discard(&self, name: &str) -> io::Result<()>;
+
+    /// Makes all that `create`, `rename`, `remove` and `discard` did survive a crash.
     ///
     /// # Errors
     /// Whatever the disk says. What was done to names before is then in doubt.

@@ -276,6 +276,10 @@ impl Disk for SimDisk {
         self.state().remove(name)
     }
 
+    fn discard(&self, name: &str) -> io::Result<()> {
+        self.state().discard(name)
+    }
+
     fn sync_dir(&self) -> io::Result<()> {
         self.state().sync_dir()
     }

@@ -28,6 +28,8 @@ use crate::{
 
 const HEADER_MAGIC: [u8; 8] = *b"SYNODSNP";
 const END_MAGIC: [u8; 8] = *b"SYNODEND";
+/// After so many bytes, a file is synced: a sync of the log should not have to wait for long.
+const SYNC: u64 = 1 << 20;
 /// The length of the header, and of the end.
 const BLOCK: usize = 64;
 const BLOCK_LEN: u64 = 64;
@@ -198,7 +200,12 @@ struct Shared {
     newest: Option<SnapshotInfo>,
     /// Makes the names of unfinished files different.
     made: u64,
+    /// Whoever reads a snapshot has a clone.
+    reading: Reading,
 }
+
+/// Keeps files whole that are open.
+type Reading = Arc<()>;
 
 /// The snapshots of a directory. A clone is another handle of the same; they may be used by
 /// different threads.
@@ -257,7 +264,8 @@ impl<D: Disk> Snapshots<D> {
     /// [`DamagedSnapshot`] inside of an [`io::Error`]; [`io::ErrorKind::NotFound`] if there is
     /// none; whatever else the disk says.
     pub fn open(&self, slot: Slot) -> io::Result<SnapshotReader<D::File>> {
-        Ok(SnapshotReader::new(self.look(slot)?))
+        let reading = self.reading();
+        Ok(SnapshotReader::new(self.look(slot)?, reading))
     }
 
     /// Up to `len` bytes of the file of the snapshot of `slot`, from `offset` on, for another
@@ -267,6 +275,7 @@ impl<D: Disk> Snapshots<D> {
     /// [`io::ErrorKind::NotFound`] if there is none, perhaps because there is a newer one now;
     /// whatever else the disk says.
     pub fn read_at(&self, slot: Slot, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let _reading = self.reading();
         let file = self.disk.open(&name(slot))?;
         let rest = file.len()?.saturating_sub(offset);
         let mut bytes = vec![0; usize::try_from(rest).unwrap_or(usize::MAX).min(len)];
@@ -304,9 +313,22 @@ impl<D: Disk> Snapshots<D> {
         shared.newest = Some(info);
         for old in slots.into_iter().filter(|old| *old < info.slot) {
             // If it stays, the next one tries again.
-            drop(self.disk.remove(&name(old)));
+            self.discard(&shared, &name(old));
         }
         Ok(info)
+    }
+
+    /// Before a file is opened.
+    fn reading(&self) -> Reading {
+        self.shared().reading.clone()
+    }
+
+    /// Removes a file, if it can be done. Whoever reads it reads all of it.
+    fn discard(&self, shared: &Shared, name: &str) {
+        match Arc::strong_count(&shared.reading) {
+            1 => drop(self.disk.discard(name)),
+            _ => drop(self.disk.remove(name)),
+        }
     }
 }
 

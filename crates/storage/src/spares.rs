@@ -133,7 +133,7 @@ impl<D: Disk> Spares<D> {
         let Some((number, len)) = self.done.pop_front() else { return Ok(false) };
         let old = segment::name(number);
         if len != self.len || self.ready.len() >= self.most {
-            self.disk.remove(&old).map_err(WriteError::io("remove", &old))?;
+            self.disk.discard(&old).map_err(WriteError::io("remove", &old))?;
             return Ok(true);
         }
         let new = segment::name(self.next);

@@ -11,7 +11,7 @@ pub enum Operation {
     List,
     /// [`Disk::rename`](crate::Disk::rename), under the old name.
     Rename,
-    /// [`Disk::remove`](crate::Disk::remove).
+    /// [`Disk::remove`](crate::Disk::remove) and [`Disk::discard`](crate::Disk::discard).
     Remove,
     /// [`Disk::sync_dir`](crate::Disk::sync_dir).
     SyncDir,

@@ -325,6 +325,20 @@ impl State {
         self.done(())
     }
 
+    /// To whoever should not have it open any more, half of it is missing at once.
+    pub(super) fn discard(&mut self, name: &str) -> io::Result<()> {
+        if self.simple_call(Operation::Remove, name)? {
+            let inode = self.find(name)?;
+            let of_it = |done: &Pending| matches!(done, Pending::Write { inode: other, .. } if *other == inode);
+            self.pending.retain(|done| !of_it(done));
+            let node = self.node(inode)?;
+            node.live.truncate(node.live.len() / 2);
+            node.durable.truncate(node.live.len());
+            self.set_names(vec![(name.to_owned(), None)]);
+        }
+        self.done(())
+    }
+
     pub(super) fn sync_dir(&mut self) -> io::Result<()> {
         if self.simple_call(Operation::SyncDir, "")? && !self.lying {
             let synced = |done: &mut Pending| matches!(done, Pending::Names(_));

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Opened, SnapshotInfo, SnapshotReader, Snapshots};
+use super::{Opened, SYNC, SnapshotInfo, SnapshotReader, Snapshots};
 use crate::disk::{Disk, File};
 
 /// The file of another node's snapshot, as it arrives. It becomes a snapshot of this directory
@@ -13,13 +13,14 @@ pub struct Incoming<D: Disk> {
     file: Option<D::File>,
     info: SnapshotInfo,
     received: u64,
+    synced: u64,
 }
 
 impl<D: Disk> Incoming<D> {
     pub(super) fn new(snapshots: Snapshots<D>, info: SnapshotInfo) -> io::Result<Self> {
         let aside = snapshots.aside(info.slot);
         let file = Some(snapshots.disk.create(&aside)?);
-        Ok(Self { snapshots, aside, file, info, received: 0 })
+        Ok(Self { snapshots, aside, file, info, received: 0, synced: 0 })
     }
 
     /// Which snapshot it is to be.
@@ -39,7 +40,8 @@ impl<D: Disk> Incoming<D> {
     ///
     /// # Errors
     /// [`io::ErrorKind::InvalidInput`] for bytes beyond the end; whatever the disk says. After
-    /// that, the same bytes may be tried again.
+    /// that, the same bytes may be tried again; after a sync that failed, in vain, as
+    /// [`Incoming::finish`] will say.
     pub fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<u64> {
         let end = offset.saturating_add(bytes.len() as u64);
         if end > self.info.len {
@@ -53,8 +55,20 @@ impl<D: Disk> Incoming<D> {
             let news = bytes.get(known..).unwrap_or_default();
             file.write_at(news, self.received)?;
             self.received = end;
+            if end - self.synced >= SYNC {
+                self.sync()?;
+            }
         }
         Ok(self.received)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let synced = self.file.as_ref().map_or(Ok(()), File::sync);
+        if synced.is_err() {
+            self.abandon(); // What has been written is in doubt for ever.
+        }
+        self.synced = self.received;
+        synced
     }
 
     /// Reads it, verifying, before it is a snapshot of this directory: whoever cannot use it should
@@ -64,9 +78,11 @@ impl<D: Disk> Incoming<D> {
     /// [`io::ErrorKind::InvalidData`] if it is not what it should be, as far as that shows at its
     /// beginning and its end; whatever else the disk says.
     pub fn reader(&self) -> io::Result<SnapshotReader<D::File>> {
+        let reading = self.snapshots.reading();
         let file = self.snapshots.disk.open(&self.aside)?;
         let (cluster, slot) = (self.snapshots.cluster, self.info.slot);
-        Opened::new(file, self.aside.clone(), cluster, slot).map(SnapshotReader::new)
+        Opened::new(file, self.aside.clone(), cluster, slot)
+            .map(|opened| SnapshotReader::new(opened, reading))
     }
 
     /// Verifies all of it, makes it durable, and removes the older ones.
@@ -81,10 +97,10 @@ impl<D: Disk> Incoming<D> {
             let text = format!("{} of {len} bytes have arrived", self.received);
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
         }
-        let file = self.file.take().ok_or_else(|| io::Error::other("it has been finished"))?;
+        let file = self.file.take().ok_or_else(|| io::Error::other("a sync of it has failed"))?;
         let outcome = self.check(file, slot);
         if outcome.is_err() {
-            drop(self.snapshots.disk.remove(&self.aside));
+            self.remove();
         }
         outcome
     }
@@ -96,17 +112,27 @@ impl<D: Disk> Incoming<D> {
             let text = "the snapshot is not the one that was announced";
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
-        SnapshotReader::new(opened).verify()?;
+        SnapshotReader::new(opened, self.snapshots.reading()).verify()?;
         self.snapshots.publish(&self.aside, self.info)
+    }
+}
+
+impl<D: Disk> Incoming<D> {
+    fn abandon(&mut self) {
+        if self.file.take().is_some() {
+            self.remove();
+        }
+    }
+
+    /// If it stays, it is removed when the directory is next opened.
+    fn remove(&self) {
+        self.snapshots.discard(&self.snapshots.shared(), &self.aside);
     }
 }
 
 impl<D: Disk> Drop for Incoming<D> {
     fn drop(&mut self) {
-        if self.file.take().is_some() {
-            // If it stays, it is removed when the directory is next opened.
-            drop(self.snapshots.disk.remove(&self.aside));
-        }
+        self.abandon();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{BLOCK_LEN, CHUNK, CHUNK_LEN, CRC, CRC_LEN, Opened, SnapshotInfo, Sum};
+use super::{BLOCK_LEN, CHUNK, CHUNK_LEN, CRC, CRC_LEN, Opened, Reading, SnapshotInfo, Sum};
 use crate::{
     disk::{File, read_fully},
     error::DamagedSnapshot,
@@ -13,6 +13,7 @@ use crate::{
 /// The end of the state is the end of the reader.
 pub struct SnapshotReader<F> {
     opened: Opened<F>,
+    _reading: Reading,
     sum: Sum,
     /// The current chunk with its checksum.
     chunk: Vec<u8>,
@@ -21,8 +22,8 @@ pub struct SnapshotReader<F> {
 }
 
 impl<F: File> SnapshotReader<F> {
-    pub(super) fn new(opened: Opened<F>) -> Self {
-        Self { opened, sum: Sum::default(), chunk: Vec::new(), left: 0 }
+    pub(super) fn new(opened: Opened<F>, reading: Reading) -> Self {
+        Self { opened, _reading: reading, sum: Sum::default(), chunk: Vec::new(), left: 0 }
     }
 
     /// Which snapshot it is.

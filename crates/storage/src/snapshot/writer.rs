@@ -4,11 +4,8 @@ use std::io;
 
 use synod_paxos::Slot;
 
-use super::{BLOCK, BLOCK_LEN, CHUNK, CRC, Header, SnapshotInfo, Snapshots, Sum};
+use super::{BLOCK, BLOCK_LEN, CHUNK, CRC, Header, SYNC, SnapshotInfo, Snapshots, Sum};
 use crate::disk::{Disk, File};
-
-/// After so many bytes, they are synced: a sync of the log should not have to wait for long.
-const SYNC: u64 = 1 << 20;
 
 /// A snapshot that is being written. It takes the bytes of the state and exists once
 /// [`SnapshotWriter::finish`] has returned. Dropped before, it leaves nothing.
@@ -110,7 +107,7 @@ impl<D: Disk> SnapshotWriter<D> {
     fn abandon(&mut self) {
         if self.file.take().is_some() {
             // If it stays, it is removed when the directory is next opened.
-            drop(self.snapshots.disk.remove(&self.aside));
+            self.snapshots.discard(&self.snapshots.shared(), &self.aside);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The same on a real disk.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 
 use synod_paxos::{Record, Slot};
 use synod_storage::{Directory, Disk as _, File as _, OpenError};
@@ -53,6 +53,31 @@ fn a_real_file_that_was_allocated_has_its_length_and_one_that_is_too_long_is_ref
     file.allocate(10_000).unwrap();
     assert_eq!(file.len().unwrap(), 10_000);
     file.allocate(1 << 62).unwrap_err();
+}
+
+#[test]
+fn the_space_of_a_discarded_file_comes_back_little_by_little() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Directory::new(folder.path()).unwrap();
+    let (long, short) = (disk.create("long").unwrap(), disk.create("short").unwrap());
+    let bytes = 18 << 20;
+    long.set_len(bytes).unwrap();
+    short.set_len(1000).unwrap();
+    disk.discard("long").unwrap();
+    disk.discard("short").unwrap();
+    assert!(disk.list().unwrap().is_empty(), "the names are free at once");
+    // Open only to see it: whoever discards a file is to be the last that has it.
+    let mut seen = vec![bytes];
+    while long.len().unwrap() > 4 << 20 {
+        let len = long.len().unwrap();
+        if seen.last() != Some(&len) {
+            seen.push(len);
+        }
+        std::thread::yield_now();
+    }
+    assert!(seen.len() > 2, "not all at once: {seen:?}");
+    assert_eq!(short.len().unwrap(), 1000, "what is short is freed when it is closed");
+    assert!(disk.discard("long").is_err_and(|error| error.kind() == ErrorKind::NotFound));
 }
 
 #[test]

@@ -75,6 +75,53 @@ fn the_newest_snapshot_replaces_the_older_ones() {
 }
 
 #[test]
+fn who_reads_a_snapshot_reads_all_of_it_though_there_is_a_newer_one() {
+    let disk = SimDisk::new();
+    let all = snapshots(&disk);
+    let len = 3 << 18;
+    make(&all, 5, len);
+    let mut reader = all.open(Slot(5)).unwrap();
+    let mut bytes = vec![0; 10];
+    reader.read_exact(&mut bytes).unwrap();
+    make(&all, 9, len);
+    assert_eq!(all.open(Slot(5)).unwrap_err().kind(), ErrorKind::NotFound);
+    reader.read_to_end(&mut bytes).unwrap();
+    assert!(bytes == state(len));
+}
+
+#[test]
+fn a_long_snapshot_is_synced_while_it_is_received() {
+    let syncs = |len| {
+        let (here, there) = (SimDisk::new(), SimDisk::new());
+        let info = make(&snapshots(&here), 9, len);
+        let bytes = snapshots(&here).read_at(Slot(9), 0, usize::MAX).unwrap();
+        let mut incoming = snapshots(&there).receive(Slot(9), info.checksum, info.len).unwrap();
+        let before = there.calls_of(Operation::Sync);
+        for (part, bytes) in bytes.chunks(1 << 18).enumerate() {
+            incoming.write((part as u64) << 18, bytes).unwrap();
+        }
+        incoming.finish().unwrap();
+        there.calls_of(Operation::Sync) - before
+    };
+    assert_eq!(syncs((1 << 19) + (5 << 20)) - syncs(1 << 19), 5, "one for each MiB");
+}
+
+#[test]
+fn what_was_received_before_a_sync_that_failed_is_no_snapshot() {
+    let (here, there) = (SimDisk::new(), SimDisk::new());
+    let info = make(&snapshots(&here), 9, 3 << 20);
+    let bytes = snapshots(&here).read_at(Slot(9), 0, usize::MAX).unwrap();
+    let all = snapshots(&there);
+    let mut incoming = all.receive(Slot(9), info.checksum, info.len).unwrap();
+    there.plan(Fault::new(Trigger::nth(Operation::Sync, 1), Failure::Io { seed: 1 }));
+    incoming.write(0, &bytes[..2 << 20]).unwrap_err();
+    incoming.write(2 << 20, &bytes[2 << 20..]).unwrap();
+    incoming.finish().unwrap_err();
+    assert_eq!(all.newest().unwrap(), None);
+    assert!(!there.files().keys().any(|name| name.ends_with(".tmp")));
+}
+
+#[test]
 fn snapshots_of_one_slot_that_are_made_at_the_same_time_do_not_meet() {
     let disk = SimDisk::new();
     let all = snapshots(&disk);
