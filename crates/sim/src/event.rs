@@ -5,6 +5,8 @@ use std::fmt;
 use synod::Level;
 use synod_paxos::{Ballot, ClientId, Command, Config, Message, NodeId, Record, Slot};
 
+use crate::queue::Time;
+
 /// Where a replica is: all that can be compared of its state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Position {
@@ -68,8 +70,9 @@ pub(crate) enum Event<'a> {
     /// The faults are over.
     Healed,
     /// Everything that was asked for is answered, and nothing is asked for any more. For what goes
-    /// on all the time, no node needs more messages of one kind than so many in a spell.
-    Idle { most: u64 },
+    /// on all the time, no node needs more messages of one kind than so many in a spell; after so
+    /// long, there is nothing else to say.
+    Idle { most: u64, within: Time },
     /// The state of a replica at the end, as its snapshot has it.
     State { node: NodeId, bytes: &'a [u8] },
 }

@@ -54,9 +54,10 @@ fn minutes_at_rest() {
     rests(4 * 60 * SECOND);
 }
 
-/// `SYNOD_HOURS` says how many, 1 if it is not there; each takes some ten seconds.
+/// `SYNOD_HOURS` says how many, 1 if it is not there; each takes seven seconds with
+/// `--profile ci`, ten times as long where nothing is optimised.
 #[test]
-#[ignore = "takes long where nothing is optimised"]
+#[ignore = "takes a minute"]
 fn hours_at_rest() {
     let hours = env::var("SYNOD_HOURS").map_or(Ok(1), |text| text.parse());
     rests(hours.expect("SYNOD_HOURS is a number") * HOUR);

@@ -21,9 +21,11 @@ const FLYING_MAX: usize = 200_000;
 pub(crate) const BALLOTS_MAX: u32 = 24;
 /// What nodes tell one another all the time is counted for so long.
 pub(crate) const SPELL: Time = 200_000_000;
-/// After so long, they have nothing else to tell: who was removed may have to fetch a snapshot in
-/// hundreds of parts, and then slot by slot what was decided since.
-pub(crate) const UNREST_MAX: Time = 60_000_000_000;
+/// After so long, they have nothing else to tell.
+pub(crate) const UNREST_MAX: Time = 5_000_000_000;
+/// The same, where messages are tiny: who was removed may have to fetch a snapshot in hundreds of
+/// parts, and then slot by slot what was decided since.
+pub(crate) const UNREST_IN_PARTS_MAX: Time = 60_000_000_000;
 
 /// R1, of a whole run: how much has happened, and how much is still to come.
 pub(crate) fn is_bounded(events: u64, flying: usize, now: Time) -> Judged {
@@ -44,6 +46,7 @@ pub(super) struct Bounds {
 struct Idle {
     since: Time,
     most: u64,
+    within: Time,
     /// The beginning of the spell, and what has been sent in it.
     spell: Time,
     sent: BTreeMap<(NodeId, &'static str), u64>,
@@ -68,9 +71,10 @@ impl Bounds {
                 let few = self.ballots <= BALLOTS_MAX;
                 hold!("V2", few, "{ballot} is ballot {} since the faults ended", self.ballots);
             }
-            Event::Idle { most } => {
+            Event::Idle { most, within } => {
                 let (since, sent) = (ghost.now, BTreeMap::new());
-                self.idle = Some(Idle { since, most: *most, spell: since, sent });
+                let (most, within) = (*most, *within);
+                self.idle = Some(Idle { since, most, within, spell: since, sent });
             }
             Event::Started { .. }
             | Event::Forgot { .. }
@@ -96,7 +100,7 @@ impl Idle {
     /// V3.
     fn sent(&mut self, from: NodeId, message: &Message, now: Time) -> Judged {
         if !is_routine(message) {
-            let late = now - self.since > UNREST_MAX;
+            let late = now - self.since > self.within;
             hold!("V3", !late, "{from} still says {message}");
             return Ok(());
         }

@@ -8,7 +8,7 @@ use crate::{
     event::{Event, Judged, Violation},
     ghost::bit,
     plan::Cluster,
-    properties::bounds::SPELL,
+    properties::bounds::{SPELL, UNREST_IN_PARTS_MAX, UNREST_MAX},
     queue::Time,
     recorder::Seen,
 };
@@ -139,9 +139,12 @@ impl<M: Machine> World<'_, M> {
         let beats = SPELL / micros(self.plan.cluster.heartbeat) * 2 + 4; // Clocks run fast.
         // A leader that begins anew asks all for what they have, and may do so slot by slot.
         let Cluster { batch, frame, .. } = self.plan.cluster;
-        let parts = if batch > 0 || frame > 0 { nodes * self.ghost.end().0 } else { 0 };
+        let (parts, within) = match batch > 0 || frame > 0 {
+            true => (nodes * self.ghost.end().0, UNREST_IN_PARTS_MAX),
+            false => (0, UNREST_MAX),
+        };
         self.busy = self.now;
-        self.judge(&Event::Idle { most: nodes * beats + parts })
+        self.judge(&Event::Idle { most: nodes * beats + parts, within })
     }
 
     /// The replicas that should be there, and where they are.

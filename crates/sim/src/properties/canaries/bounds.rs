@@ -45,7 +45,7 @@ fn v2_objects_to_ballots_without_end() {
 fn v3_objects_to_nodes_that_do_not_come_to_rest() {
     let ping = || Message::Ping { round: 1 };
     let mut story = Story::begun();
-    assert_eq!(story.happens(&Event::Idle { most: 2 }), Ok(()));
+    assert_eq!(story.happens(&Event::Idle { most: 2, within: UNREST_MAX }), Ok(()));
     assert_eq!(story.sends(1, decision(1, 1)), Ok(()), "somebody may be behind");
     for spell in 1..=3 {
         assert_eq!(story.sends(1, ping()), Ok(()));
