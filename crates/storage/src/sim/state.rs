@@ -329,8 +329,10 @@ impl State {
     pub(super) fn discard(&mut self, name: &str) -> io::Result<()> {
         if self.simple_call(Operation::Remove, name)? {
             let inode = self.find(name)?;
-            let of_it = |done: &Pending| matches!(done, Pending::Write { inode: other, .. } if *other == inode);
-            self.pending.retain(|done| !of_it(done));
+            self.pending.retain(|done| match done {
+                Pending::Write { inode: written, .. } => *written != inode,
+                Pending::Names(_) => true,
+            });
             let node = self.node(inode)?;
             node.live.truncate(node.live.len() / 2);
             node.durable.truncate(node.live.len());
