@@ -13,7 +13,7 @@ use crate::{mutants, tidy, tree};
 const RUN_LIMIT: Duration = Duration::from_secs(180);
 
 /// How many of the mutants are tried before a change lands. All of them take half an hour.
-const MUTANTS: usize = 10;
+const MUTANTS: usize = 20;
 
 /// How many simulated clusters are compared between profiles; the slowest is not optimised.
 const COMPARED: u32 = 40;
