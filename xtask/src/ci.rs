@@ -82,8 +82,7 @@ fn slow() -> Result<Vec<Step>> {
         cargo(&[], "test --profile ci -p synod-paxos --test model -- --ignored --nocapture"),
         // Always the same seeds: what fails here is the change's.
         cargo(&[], "run --profile ci --quiet -- sim --seeds 20000 --all-marks"),
-        // To compile it anew, optimised, would take longer than to wait for it.
-        cargo(&[], "test --workspace --test rest -- --ignored --nocapture"),
+        Step { title: "an hour at rest, with one leader".into(), work: Box::new(rests) },
         cargo(&[], "build --release"),
         Step { title: "one plan has one course, in each profile".into(), work: Box::new(compare) },
     ];
@@ -94,6 +93,18 @@ fn slow() -> Result<Vec<Step>> {
         work: Box::new(move || mutants::run(&slice)),
     });
     Ok(steps)
+}
+
+/// Whether whoever leads at first leads to the end of an hour in which nothing happens, and all
+/// properties hold.
+fn rests() -> Result<bool> {
+    let script = "crates/sim/tests/hour-at-rest.toml";
+    let arguments = format!("run --profile ci --quiet -- sim --script {script} --json");
+    let output = cargo_command(&[], &arguments).output().context("cargo does not start")?;
+    let text = String::from_utf8(output.stdout).context("its output is not UTF-8")?;
+    let outcome = text.lines().last().unwrap_or_default();
+    println!("{outcome}");
+    Ok(output.status.success() && outcome.contains("\"elected\":1,"))
 }
 
 /// Whether some seeds go the same way however the program was compiled.

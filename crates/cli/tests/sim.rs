@@ -90,6 +90,7 @@ fn a_seed_is_replayed_the_same_and_can_be_read() {
     for expected in ["seed = 3\n", "[cluster]\n", "at (ms)", "p1a", "p2b", "decision"] {
         assert!(text.contains(expected), "{expected}\n{text}");
     }
+    assert!(outcome["marks"]["elected"].as_u64() > Some(0), "{outcome}");
     let trace = outcome["trace"].as_str().expect("a hash");
     assert!(text.contains(&format!("trace {trace}")), "{text}");
     assert!(text.lines().count() > stdout(&one).lines().count() + 100);

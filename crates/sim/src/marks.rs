@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 pub struct Marks(BTreeMap<&'static str, u64>);
 
 /// Everything that is counted.
-pub const MARKS: [&str; 48] = [
+pub const MARKS: [&str; 50] = [
     "elected",
     "preempted",
     "hole filled with a no-op",
@@ -57,6 +57,8 @@ pub const MARKS: [&str; 48] = [
     "refused as busy",
     "too much waits for a disk",
     "replica inspected",
+    "garbled message refused",
+    "snapshot asked for",
 ];
 
 impl Marks {

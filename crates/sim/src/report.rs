@@ -120,8 +120,9 @@ mod tests {
 
     #[test]
     fn what_was_drawn_can_be_told() {
-        for seed in 0..40 {
-            let drawn = Plan::of_seed(seed);
+        let short = |plan: &Plan| plan.workload.clients * plan.workload.requests <= 100;
+        for drawn in (0..).map(Plan::of_seed).filter(short).take(40) {
+            let seed = drawn.seed;
             let report = run(&drawn);
             let told = Plan { draws: Some(report.draws.clone()), ..drawn };
             assert_eq!(run(&told), report, "seed {seed}");

@@ -352,6 +352,7 @@ fn lasts(fault: &mut Fault) -> Option<&mut u64> {
         | Fault::Lose { lasts, .. }
         | Fault::Hold { lasts, .. }
         | Fault::Slow { lasts, .. }
+        | Fault::Garble { lasts, .. }
         | Fault::Pause { lasts, .. }
         | Fault::Sluggish { lasts, .. }
         | Fault::SlowDisk { lasts, .. }
@@ -379,7 +380,8 @@ fn lasts(fault: &mut Fault) -> Option<&mut u64> {
         | Fault::FormerSession { .. }
         | Fault::Reset { .. }
         | Fault::Reconfigure { .. }
-        | Fault::HandOver => None,
+        | Fault::HandOver { .. }
+        | Fault::Save { .. } => None,
     }
 }
 
@@ -520,7 +522,7 @@ mod tests {
         (plan.cluster.full, plan.cluster.witnesses, plan.cluster.phase2) = (5, 0, 0);
         plan.faults.clear();
         for node in [1, 2] {
-            plan.faults.push(Planned { at: 1, fault: Fault::Rot { node, down: 1 } });
+            plan.faults.push(Planned { at: 1, fault: Fault::Rot { node, down: 1, vote: false } });
         }
         let small = shrunk(&plan, |plan| {
             (plan.faults.len() == 2).then(|| Violation::new("V1", "does not end"))

@@ -167,6 +167,10 @@ impl Fault {
             | Self::HungDisk { lasts, .. }
             | Self::StoppedClock { lasts, .. }
             | Self::FullDisk { lasts, .. } => times([("lasts", *lasts)]),
+            Self::Garble { rate, lasts, .. } => {
+                rates([("rate", *rate)])?;
+                times([("lasts", *lasts)])
+            }
             Self::Lose { kind: of, rate, lasts } => {
                 kind(of)?;
                 rates([("rate", *rate)])?;
@@ -208,7 +212,8 @@ impl Fault {
             | Self::Reset { .. }
             | Self::FormerSession { .. }
             | Self::Reconfigure { .. }
-            | Self::HandOver => Ok(()),
+            | Self::HandOver { .. }
+            | Self::Save { .. } => Ok(()),
         }
     }
 
@@ -227,6 +232,7 @@ impl Fault {
             | Self::Lose { .. }
             | Self::Hold { .. }
             | Self::Slow { .. }
+            | Self::Garble { .. }
             | Self::Misdirect { .. }
             | Self::Foreign { .. }
             | Self::Crash { .. }
@@ -248,7 +254,8 @@ impl Fault {
             | Self::Leap { .. }
             | Self::Reset { .. }
             | Self::Reconfigure { .. }
-            | Self::HandOver => None,
+            | Self::HandOver { .. }
+            | Self::Save { .. } => None,
         }
     }
 }
@@ -283,7 +290,10 @@ mod tests {
             (|plan| plan.workload.requests = u32::MAX, "workload: clients times requests"),
             (|plan| plan.chaos = u64::MAX, "chaos"),
             (|plan| push(plan, 1, Fault::Pause { node: 1, lasts: u64::MAX }), "fault 1 (pause)"),
-            (|plan| push(plan, plan.chaos + 1, Fault::HandOver), "fault 1 (hand_over): at"),
+            (
+                |plan| push(plan, plan.chaos + 1, Fault::HandOver { to: None }),
+                "fault 1 (hand_over): at",
+            ),
             (
                 |plan| push(plan, 1, Fault::Lose { kind: "p3a".into(), rate: 1, lasts: 1 }),
                 "fault 1 (lose): kind: there is no \"p3a\"",
@@ -308,7 +318,7 @@ mod tests {
         plan.faults.clear();
         plan.cluster = Cluster { full: 3, witnesses: 2, phase2: 0, ..plan.cluster };
         for (node, survives) in [(1, true), (1, true), (2, true), (3, false)] {
-            push(&mut plan, 1, Fault::Rot { node, down: 1 });
+            push(&mut plan, 1, Fault::Rot { node, down: 1, vote: false });
             assert_eq!(plan.is_survivable(), survives, "{node}");
         }
         plan.faults.truncate(1);

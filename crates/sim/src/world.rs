@@ -15,6 +15,7 @@ mod network;
 mod operators;
 mod process;
 mod programs;
+mod receiving;
 mod tampering;
 mod turns;
 mod twins;
@@ -32,7 +33,7 @@ use self::{
     healing::Ending,
     inspection::Inspection,
     network::Wires,
-    process::{Birth, Parcel, Process},
+    process::{Birth, Hand, Parcel, Process},
 };
 use crate::{
     event::{Event, Judged, Known, Position, Violation},
@@ -66,7 +67,7 @@ pub(crate) enum Happening {
     /// It is looked whether there is room.
     Rouse { node: NodeId, life: u64 },
     /// Work on a snapshot comes to an end.
-    WorkEnds { node: NodeId, life: u64 },
+    WorkEnds { node: NodeId, life: u64, hand: Hand },
     /// A pause or a hang may be over.
     Resumes { node: NodeId },
     /// A process is started.
@@ -228,7 +229,7 @@ impl<'w, M: Machine> World<'w, M> {
             Happening::Tick { node, life } => self.tick(node, life),
             Happening::SyncEnds { node, life } => self.sync_ends(node, life),
             Happening::Rouse { node, life } => self.rouse(node, life),
-            Happening::WorkEnds { node, life } => self.work_ends(node, life),
+            Happening::WorkEnds { node, life, hand } => self.work_ends(node, life, hand),
             Happening::Resumes { node } => self.resumes(node),
             Happening::Start { node } => self.start(node),
             Happening::PutBack { node } => self.put_back(node),

@@ -65,7 +65,7 @@ fn plan() -> Plan {
         (50, Fault::Lose { kind: "p2b".into(), rate: 1000, lasts: 600 * MS }),
         (100, Fault::Crash { node: 3, left: Left::All, down: 500 * MS }),
         (300, Fault::Isolate { lasts: 400 * MS }),
-        (900, Fault::HandOver),
+        (900, Fault::HandOver { to: None }),
     ];
     plan.faults = faults.map(|(at, fault)| Planned { at: at * MS, fault }).into();
     plan

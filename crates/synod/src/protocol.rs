@@ -159,6 +159,20 @@ pub enum Report {
     Genesis(Box<Genesis>),
 }
 
+impl Report {
+    /// On [`Manage::HandOver`]: whom the node has asked to lead, if it leads.
+    #[must_use]
+    pub fn of_hand_over(heir: Option<NodeId>) -> Self {
+        heir.map_or(Self::Refused(Refused::NotLeading), |heir| Self::Agreed(Some(heir.0)))
+    }
+
+    /// On [`Manage::Snapshot`]: whether the node keeps a state.
+    #[must_use]
+    pub fn of_snapshot(keeps_state: bool) -> Self {
+        if keeps_state { Self::Agreed(None) } else { Self::Refused(Refused::NoReplica) }
+    }
+}
+
 impl Ask<'_> {
     /// Appends it, as it goes over the network, to `out`.
     pub fn put(&self, out: &mut Vec<u8>) {

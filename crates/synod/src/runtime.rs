@@ -25,7 +25,7 @@ use crate::{
     genesis::Genesis,
     inbox::Inbox,
     machine::Machine,
-    protocol::{Ask, Level, Manage, Refused, Report, Tell},
+    protocol::{Ask, Level, Manage, Report, Tell},
     status::Status,
 };
 
@@ -310,15 +310,9 @@ impl<M: Machine> Runtime<M> {
     fn manage(&mut self, port: Port, id: u64, what: Manage) {
         let report = match what {
             Manage::Status => Report::Status(Box::new(self.status())),
-            Manage::HandOver(to) => match self.engine.hand_over(to.map(NodeId)) {
-                Some(to) => Report::Agreed(Some(to.0)),
-                None => Report::Refused(Refused::NotLeading),
-            },
+            Manage::HandOver(to) => Report::of_hand_over(self.engine.hand_over(to.map(NodeId))),
             Manage::Genesis => Report::Genesis(Box::new(self.identity.genesis.clone())),
-            Manage::Snapshot => match self.engine.save(&mut self.io) {
-                true => Report::Agreed(None),
-                false => Report::Refused(Refused::NoReplica),
-            },
+            Manage::Snapshot => Report::of_snapshot(self.engine.save(&mut self.io)),
         };
         crate::engine::Host::tell(&mut self.io, port, &Tell::Report { id, report });
     }

@@ -1,6 +1,6 @@
 //! One run: what was planned, what happened, and what did not hold.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 use synod_sim::{PROPERTIES, Plan, Report, Violation};
@@ -20,6 +20,8 @@ pub(super) struct Outcome<'a> {
     version: String,
     violated: Option<Violated<'a>>,
     events: u64,
+    /// Rare events, by name.
+    marks: BTreeMap<&'static str, u64>,
     trace: String,
 }
 
@@ -53,6 +55,7 @@ impl<'a> Account<'a> {
             version: version(),
             violated: self.report.outcome.as_ref().err().map(Violated::new),
             events: self.report.events,
+            marks: self.report.marks.iter().collect(),
             trace: hex(self.report.trace),
         }
     }

@@ -69,13 +69,14 @@ mod tests {
         assert_eq!(details(&words), "the leader, kind p2a, down 1.000 ms");
         let slow = Fault::Slow { from: 2, to: 0, by: 5_000, lasts: 9_000_000 };
         assert_eq!(details(&slow), "from 2, to all, by 5.000 ms, lasts 9000.000 ms");
-        assert_eq!(details(&Fault::HandOver), "");
+        assert_eq!(details(&Fault::HandOver { to: None }), "");
+        assert_eq!(details(&Fault::HandOver { to: Some(2) }), "to 2");
     }
 
     #[test]
     fn the_settings_are_those_of_a_script_and_each_fault_has_a_row() {
         let mut plan = Plan::of_seed(3);
-        plan.faults = vec![Planned { at: 1_500_000, fault: Fault::HandOver }];
+        plan.faults = vec![Planned { at: 1_500_000, fault: Fault::HandOver { to: None } }];
         let text = Schedule(&plan).to_string();
         assert!(text.contains("seed = 3\n") && text.contains("[cluster]\nfull = "), "{text}");
         assert!(text.contains("│ 1500.000 ┆ hand_over ┆"), "{text}");

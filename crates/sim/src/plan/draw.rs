@@ -61,6 +61,8 @@ pub(super) fn plan(seed: u64) -> Plan {
         let (nodes, rng) = (nodes(&plan.cluster), rng.fork());
         let mut draw = Draw { nodes, from: 100 * MS, to: chaos, rng };
         plan.faults = draw.faults(&plan.cluster);
+        draw.rng = streams::rng(seed, 8);
+        draw.more(&mut plan.faults);
     } else {
         (plan.network.lost, plan.network.doubled) = (0, 0);
     }
@@ -186,6 +188,8 @@ fn local(rng: &mut Rng) -> u32 {
     if one_in(rng, 4) { rng.u32(50..=500) } else { 0 }
 }
 
+type Kind = fn(&mut Draw) -> Fault;
+
 struct Draw {
     nodes: u32,
     from: u64,
@@ -196,7 +200,6 @@ struct Draw {
 impl Draw {
     fn faults(&mut self, cluster: &Cluster) -> Vec<Planned> {
         let mut all = Vec::new();
-        type Kind = fn(&mut Draw) -> Fault;
         let kinds: [(u32, u64, Kind); 22] = [
             (3, 8, |draw| Fault::Isolate { lasts: draw.lasts() }),
             (3, 5, Self::part),
@@ -221,25 +224,15 @@ impl Draw {
             (20, 1, Self::poison),
             (5, 8, Self::former_session),
         ];
-        for (rarity, most, kind) in kinds {
-            if one_in(&mut self.rng, rarity) {
-                let count = few(&mut self.rng, most);
-                self.some(count, kind, &mut all);
-            }
-        }
-        if one_in(&mut self.rng, 3) {
-            let count = few(&mut self.rng, 3);
-            self.some(count, Self::reconfigure, &mut all);
-        }
-        if one_in(&mut self.rng, 4) {
-            let count = few(&mut self.rng, 4);
-            self.some(count, |_| Fault::HandOver, &mut all);
+        let operators: [(u32, u64, Kind); 2] =
+            [(3, 3, Self::reconfigure), (4, 4, |_| Fault::HandOver { to: None })];
+        for (rarity, most, kind) in kinds.into_iter().chain(operators) {
+            self.perhaps(rarity, most, kind, &mut all);
         }
         // Leases rely on clocks that neither leap nor stop.
         for kind in [Self::leap, Self::stopped_clock] {
-            if cluster.lease == 0 && one_in(&mut self.rng, 6) {
-                let count = few(&mut self.rng, 4);
-                self.some(count, kind, &mut all);
+            if cluster.lease == 0 {
+                self.perhaps(6, 4, kind, &mut all);
             }
         }
         if one_in(&mut self.rng, 8) {
@@ -251,8 +244,24 @@ impl Draw {
         all
     }
 
-    fn some(&mut self, count: u64, kind: fn(&mut Self) -> Fault, all: &mut Vec<Planned>) {
-        for _ in 0..count {
+    /// Drawn apart, so that it changes nothing else.
+    fn more(&mut self, all: &mut Vec<Planned>) {
+        self.perhaps(5, 3, Self::garble, all);
+        self.perhaps(5, 3, Self::hand_over, all);
+        self.perhaps(5, 3, Self::save, all);
+        for planned in all {
+            if let Fault::Rot { vote, .. } = &mut planned.fault {
+                *vote = self.rng.bool();
+            }
+        }
+    }
+
+    /// In one of so many plans, some faults of a kind.
+    fn perhaps(&mut self, rarity: u32, most: u64, kind: Kind, all: &mut Vec<Planned>) {
+        if !one_in(&mut self.rng, rarity) {
+            return;
+        }
+        for _ in 0..few(&mut self.rng, most) {
             let at = self.rng.u64(self.from..self.to);
             all.push(Planned { at, fault: kind(self) });
         }
@@ -277,7 +286,7 @@ impl Draw {
                     2 => Fault::Stale { node, down },
                     3 => Fault::WrongPlace { node, swap: self.rng.bool(), down },
                     4 => self.lying_disk(node),
-                    _ => Fault::Rot { node, down },
+                    _ => Fault::Rot { node, down, vote: false },
                 };
                 all.push(Planned { at: self.rng.u64(self.from..self.to), fault });
             }
@@ -343,6 +352,11 @@ impl Draw {
     fn slow(&mut self) -> Fault {
         let to = if self.rng.bool() { 0 } else { self.node() };
         Fault::Slow { from: self.node(), to, by: few(&mut self.rng, 200) * MS, lasts: self.lasts() }
+    }
+
+    fn garble(&mut self) -> Fault {
+        let from = if self.rng.bool() { 0 } else { self.node() };
+        Fault::Garble { from, rate: self.rng.u32(1..=300), lasts: self.lasts() }
     }
 
     fn misdirect(&mut self) -> Fault {
@@ -456,6 +470,14 @@ impl Draw {
 
     fn leap(&mut self) -> Fault {
         Fault::Leap { node: self.node(), by: few(&mut self.rng, 2000) * MS }
+    }
+
+    fn hand_over(&mut self) -> Fault {
+        Fault::HandOver { to: Some(self.node()) }
+    }
+
+    fn save(&mut self) -> Fault {
+        Fault::Save { node: self.node() }
     }
 
     fn reconfigure(&mut self) -> Fault {

@@ -86,6 +86,15 @@ pub enum Fault {
         /// How long.
         lasts: u64,
     },
+    /// What a node says arrives as bytes that are no message, though their checksum is right.
+    Garble {
+        /// From this node; from all if 0.
+        from: u32,
+        /// How many of a thousand messages.
+        rate: u32,
+        /// How long.
+        lasts: u64,
+    },
     /// A node says hello to others under the wrong address.
     Misdirect {
         /// Who.
@@ -197,6 +206,9 @@ pub enum Fault {
         node: u32,
         /// How long it is down.
         down: u64,
+        /// It is a bit of the first vote in the log that no snapshot makes needless.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        vote: bool,
     },
     /// A sector of a node's disk goes back to what it was, while it is down.
     Stale {
@@ -313,8 +325,17 @@ pub enum Fault {
         /// Two operators do so at once.
         twice: bool,
     },
-    /// The leader is asked to hand over.
-    HandOver,
+    /// An operator asks the leader to hand over.
+    HandOver {
+        /// To whom; if there is none, to the fittest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<u32>,
+    },
+    /// An operator asks a node for a snapshot.
+    Save {
+        /// Which.
+        node: u32,
+    },
 }
 
 impl Fault {
@@ -342,6 +363,7 @@ impl Fault {
             | Self::Lose { .. }
             | Self::Hold { .. }
             | Self::Slow { .. }
+            | Self::Garble { .. }
             | Self::Misdirect { .. }
             | Self::Foreign { .. }
             | Self::Pause { .. }
@@ -355,7 +377,8 @@ impl Fault {
             | Self::Leap { .. }
             | Self::Reset { .. }
             | Self::Reconfigure { .. }
-            | Self::HandOver => false,
+            | Self::HandOver { .. }
+            | Self::Save { .. } => false,
         }
     }
 
@@ -369,6 +392,7 @@ impl Fault {
             Self::Lose { .. } => "lose",
             Self::Hold { .. } => "hold",
             Self::Slow { .. } => "slow",
+            Self::Garble { .. } => "garble",
             Self::Misdirect { .. } => "misdirect",
             Self::Foreign { .. } => "foreign",
             Self::Crash { .. } => "crash",
@@ -396,7 +420,8 @@ impl Fault {
             Self::Leap { .. } => "leap",
             Self::Reset { .. } => "reset",
             Self::Reconfigure { .. } => "reconfigure",
-            Self::HandOver => "hand_over",
+            Self::HandOver { .. } => "hand_over",
+            Self::Save { .. } => "save",
         }
     }
 }

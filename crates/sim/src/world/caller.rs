@@ -153,11 +153,16 @@ impl Caller {
         }
     }
 
+    /// The port of a connection beside its own, and the number of that.
+    pub(crate) fn another_port(&mut self) -> (Port, u64) {
+        self.next_conn += 1;
+        (self.port(self.next_conn), self.next_conn)
+    }
+
     /// The next command of one of its former sessions, if it has any.
     pub(crate) fn former(&mut self, which: usize, op: synod_paxos::Op) -> Option<(Port, Command)> {
         let among = which.checked_rem(self.former.len())?;
-        self.next_conn += 1;
-        let port = self.port(self.next_conn);
+        let (port, _) = self.another_port();
         let (client, cid) = self.former.get_mut(among)?;
         let command = Command { client: *client, cid: *cid, acked: *cid, op };
         *cid += 1;

@@ -212,7 +212,7 @@ impl<M: Machine> World<'_, M> {
     }
 
     /// A number for what a client asks.
-    fn asks(&mut self, client: usize, to: NodeId, bytes: &[u8]) -> u64 {
+    pub(super) fn asks(&mut self, client: usize, to: NodeId, bytes: &[u8]) -> u64 {
         self.next_parcel += 1;
         if self.trace.is_recorded()
             && let Ok(ask) = Ask::take(bytes)

@@ -13,7 +13,7 @@ use super::{
     guest::Guest,
     log::Written,
     micros,
-    process::{Input, Line, Parcel, Up},
+    process::{Hand, Input, Line, Parcel, Up},
 };
 use crate::{
     event::{Event, Judged, Violation},
@@ -252,32 +252,33 @@ impl<M: Machine> World<'_, M> {
         }
     }
 
-    /// Work on snapshots is done one piece after the other.
+    /// Each hand does one piece of work on snapshots after the other.
     pub(super) fn begin_work(&mut self, place: usize, job: Job<Guest<M>>) {
         let takes = self.streams.disk.u64(0..=micros(self.plan.cluster.work));
         let process = &mut self.processes[place];
         let (node, life) = (process.id, process.life);
         let Some(up) = &mut process.up else { return };
-        up.jobs.push_back(job);
-        if !std::mem::replace(&mut up.working, true) {
-            self.queue.push(self.now + takes, Happening::WorkEnds { node, life });
+        let hand = Hand::for_job(&job);
+        let jobs = &mut up.jobs[hand as usize];
+        jobs.push_back(job);
+        if jobs.len() == 1 {
+            self.queue.push(self.now + takes, Happening::WorkEnds { node, life, hand });
         }
     }
 
-    pub(super) fn work_ends(&mut self, node: NodeId, life: u64) -> Judged {
+    pub(super) fn work_ends(&mut self, node: NodeId, life: u64, hand: Hand) -> Judged {
         let Some(place) = self.running(node, life) else { return Ok(()) };
         let takes = self.streams.disk.u64(0..=micros(self.plan.cluster.work));
         let process = &mut self.processes[place];
         let Some(up) = &mut process.up else { return Ok(()) };
         if process.paused > self.now || process.disk.is_hung() {
             let at = process.paused.max(self.now + START_RETRY);
-            self.queue.push(at, Happening::WorkEnds { node, life });
+            self.queue.push(at, Happening::WorkEnds { node, life, hand });
             return Ok(());
         }
-        let Some(job) = up.jobs.pop_front() else { return Ok(()) };
-        up.working = !up.jobs.is_empty();
-        if up.working {
-            self.queue.push(self.now + takes, Happening::WorkEnds { node, life });
+        let Some(job) = up.jobs[hand as usize].pop_front() else { return Ok(()) };
+        if !up.jobs[hand as usize].is_empty() {
+            self.queue.push(self.now + takes, Happening::WorkEnds { node, life, hand });
         }
         let mut part = None;
         let finished = match job {

@@ -2,6 +2,7 @@
 
 use synod::{
     Machine,
+    protocol::Manage,
     transport::handshake::{Caller as Who, Hello},
 };
 use synod_paxos::NodeId;
@@ -10,7 +11,7 @@ use synod_storage::sim::{Failure, Fault as DiskFault, Operation, Trigger};
 use super::{
     CLUSTER, Happening, World, micros,
     network::{Deed, Rule},
-    process::{Failing, Input, Parcel, Up},
+    process::{Failing, Parcel, Up},
 };
 use crate::{
     event::Judged,
@@ -54,17 +55,16 @@ impl<M: Machine> World<'_, M> {
             Fault::Slow { from, to, by, lasts } => {
                 self.rule((of(from), of(to)), None, Deed::Slow(micros(by)), lasts);
             }
+            Fault::Garble { from, rate, lasts } => {
+                self.rule((of(from), ALL), None, Deed::Garble(rate), lasts);
+            }
             Fault::Misdirect { from, to } => return self.misdirect(NodeId(from), NodeId(to)),
             Fault::Foreign { to } => return self.foreign(NodeId(to)),
             Fault::Reset { one, other } => {
                 self.breaks(NodeId(one), NodeId(other));
                 self.breaks(NodeId(other), NodeId(one));
             }
-            Fault::PowerCut { left, down } => {
-                for place in 0..self.processes.len() {
-                    self.crash(place, left, micros(down))?;
-                }
-            }
+            Fault::PowerCut { left, down } => return self.cuts_power(left, micros(down)),
             Fault::Crash { node, .. }
             | Fault::LastWords { node, .. }
             | Fault::CrashInDisk { node, .. }
@@ -96,9 +96,14 @@ impl<M: Machine> World<'_, M> {
             Fault::Reconfigure { remove, add, twice } => {
                 return self.reconfigures(remove, add, twice);
             }
-            Fault::HandOver => return self.hands_over(),
+            Fault::HandOver { to } => self.hands_over(to),
+            Fault::Save { node } => self.orders(NodeId(node), Manage::Snapshot),
         }
         Ok(())
+    }
+
+    fn cuts_power(&mut self, left: Left, down: Time) -> Judged {
+        (0..self.processes.len()).try_for_each(|place| self.crash(place, left, down))
     }
 
     /// A fault of one node.
@@ -131,13 +136,8 @@ impl<M: Machine> World<'_, M> {
             Fault::Sluggish { turn, lasts, .. } => {
                 process.sluggish = (micros(turn), now + micros(lasts));
             }
-            Fault::Leap { by, .. } => {
-                if let Some(up) = &mut process.up {
-                    up.leapt += micros(by);
-                    up.tick_at = None;
-                }
-            }
-            Fault::Rot { down, .. } => return self.rots(place, micros(down)),
+            Fault::Leap { by, .. } => process.leaps(micros(by)),
+            Fault::Rot { down, vote, .. } => return self.rots(place, vote, micros(down)),
             Fault::Stale { down, .. } => return self.stales(place, micros(down)),
             Fault::Wipe { down, .. } => return self.wipes(place, micros(down)),
             Fault::Restore { back, .. } => self.copies(place, micros(back)),
@@ -161,6 +161,7 @@ impl<M: Machine> World<'_, M> {
             | Fault::Lose { .. }
             | Fault::Hold { .. }
             | Fault::Slow { .. }
+            | Fault::Garble { .. }
             | Fault::Misdirect { .. }
             | Fault::Foreign { .. }
             | Fault::Reset { .. }
@@ -168,16 +169,16 @@ impl<M: Machine> World<'_, M> {
             | Fault::Poison { .. }
             | Fault::FormerSession { .. }
             | Fault::Reconfigure { .. }
-            | Fault::HandOver => {}
+            | Fault::HandOver { .. }
+            | Fault::Save { .. } => {}
         }
         Ok(())
     }
 
     /// The leader is asked to hand over, if there is one.
-    fn hands_over(&mut self) -> Judged {
-        let Some(place) = self.place(0) else { return Ok(()) };
-        self.marks.add("handed over");
-        self.input(place, Input::HandOver)
+    fn hands_over(&mut self, to: Option<u32>) {
+        let Some(place) = self.place(0) else { return };
+        self.orders(self.processes[place].id, Manage::HandOver(to));
     }
 
     /// A node's clock stands still, and perhaps its process as well.

@@ -51,6 +51,9 @@ impl<M: Machine> World<'_, M> {
         let operator = self.plan.workload.clients as usize;
         let Some(node) = self.inspection.left.pop() else {
             self.callers[operator].visits = None;
+            if !self.losses().is_empty() {
+                return Ok(false); // The operator must not do what nodes have to do by themselves.
+            }
             for node in self.without_snapshot() {
                 self.input(node.0 as usize - 1, Input::Save)?;
             }
@@ -71,6 +74,19 @@ impl<M: Machine> World<'_, M> {
         self.replicas().map(|(node, _)| node).filter(behind).collect()
     }
 
+    /// Replicas that have performed what their disks have lost of their votes, and have no snapshot
+    /// of that.
+    fn losses(&self) -> Vec<NodeId> {
+        let loses = |node: &NodeId| {
+            let engine = self.up(*node).map(|up| &up.engine);
+            engine.is_some_and(|engine| {
+                let unsaved = engine.durable()..engine.slot_out();
+                engine.acceptor().lost().any(|slot| unsaved.contains(&slot))
+            })
+        };
+        self.replicas().map(|(node, _)| node).filter(loses).collect()
+    }
+
     fn up(&self, node: NodeId) -> Option<&Up<M>> {
         self.processes.get(node.0 as usize - 1)?.up.as_ref()
     }
@@ -85,6 +101,9 @@ impl<M: Machine> World<'_, M> {
         let visited = self.callers.iter().filter_map(|caller| caller.visits);
         let mut all: Vec<_> = visited.map(|node| format!("{node} does not answer")).collect();
         let decided = self.inspection.decided;
+        for node in self.losses() {
+            all.push(format!("{node} has no snapshot of what its disk has lost"));
+        }
         for node in self.without_snapshot() {
             all.push(format!("{node} has no snapshot of all below {decided}"));
         }

@@ -18,6 +18,8 @@ pub(crate) enum Deed {
     Hold,
     /// They take so much longer.
     Slow(Time),
+    /// So many of a thousand arrive as bytes that are no message.
+    Garble(u32),
 }
 
 /// Something that is wrong with the network for a while.
@@ -80,7 +82,7 @@ impl Wires {
             for rule in self.rules.iter().filter(about) {
                 match rule.deed {
                     Deed::Lose(rate) if streams.network.happens(rate) => return None,
-                    Deed::Lose(_) => {}
+                    Deed::Lose(_) | Deed::Garble(_) => {}
                     Deed::Hold => at = at.max(rule.until + at - now),
                     Deed::Slow(by) => at += by,
                 }
@@ -92,6 +94,16 @@ impl Wires {
             *last = at;
         }
         Some(at)
+    }
+
+    /// Whether a message is garbled now.
+    pub(crate) fn garbles(&self, from: NodeId, now: Time, streams: &mut Streams) -> bool {
+        let rate = |rule: &Rule| match rule.deed {
+            Deed::Garble(rate) if rule.from & bit(from) != 0 && rule.until > now => Some(rate),
+            Deed::Garble(_) | Deed::Lose(_) | Deed::Hold | Deed::Slow(_) => None,
+        };
+        let rate = self.rules.iter().find_map(rate);
+        rate.is_some_and(|rate| !self.calm && streams.network.happens(rate))
     }
 
     /// Whether messages of this kind are held back now.

@@ -1,9 +1,12 @@
-//! Operators, who replace nodes.
+//! Operators, who replace nodes, and tell them what to do.
 
-use synod::Machine;
+use synod::{
+    Machine,
+    protocol::{Ask, Manage},
+};
 use synod_paxos::{Members, NodeId, Op, Reconfiguration};
 
-use super::World;
+use super::{Happening, World, process::Parcel};
 use crate::{event::Judged, ghost::bit};
 
 impl<M: Machine> World<'_, M> {
@@ -23,6 +26,18 @@ impl<M: Machine> World<'_, M> {
             self.callers[number].errand = Some(Op::Reconfigure(Box::new(to)));
         }
         Ok(())
+    }
+
+    /// An operator connects to a node and tells it what to do. Who is not answered need not mind:
+    /// everything goes on as it is.
+    pub(super) fn orders(&mut self, to: NodeId, what: Manage) {
+        let number = self.callers.len() - 1;
+        let (port, id) = self.callers[number].another_port();
+        let mut bytes = Vec::new();
+        Ask::Manage { id, what }.put(&mut bytes);
+        let at = self.now + self.wires.latency(&mut self.streams);
+        let parcel = Parcel::Ask { port, number: self.asks(number, to, &bytes), bytes };
+        self.queue.push(at, Happening::Arrives { to, life: 0, parcel });
     }
 
     /// Nodes that are lost go first; as many come as keep the size.

@@ -94,6 +94,8 @@ impl Parcel {
 pub(crate) enum Letter {
     Plain(Message),
     Bytes(Vec<u8>),
+    /// Bytes that need not be a message.
+    Garbled(Vec<u8>),
 }
 
 /// What a process has to look at.
@@ -102,7 +104,6 @@ pub(crate) enum Input<M> {
     Synced(u64),
     DiskFull(bool),
     Finished(Finished<M>),
-    HandOver,
     /// An operator wants a snapshot.
     Save,
 }
@@ -111,11 +112,7 @@ impl<M> Input<M> {
     pub(crate) fn number(&self) -> Option<u64> {
         match self {
             Self::Parcel(parcel) => parcel.number(),
-            Self::Synced(_)
-            | Self::DiskFull(_)
-            | Self::Finished(_)
-            | Self::HandOver
-            | Self::Save => None,
+            Self::Synced(_) | Self::DiskFull(_) | Self::Finished(_) | Self::Save => None,
         }
     }
 }
@@ -126,6 +123,22 @@ pub(crate) enum Output {
     Answer { to: NodeId, life: u64, dial: u64, answer: Box<Answer> },
     Tell(Port, Vec<u8>),
     Welcome { client: usize, conn: u64 },
+}
+
+/// Who works on snapshots: one thread writes, the other sends and receives meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Hand {
+    Writes,
+    Exchanges,
+}
+
+impl Hand {
+    pub(crate) fn for_job<M>(job: &Job<M>) -> Self {
+        match job {
+            Job::Save { .. } => Self::Writes,
+            Job::Serve { .. } | Job::Keep { .. } => Self::Exchanges,
+        }
+    }
 }
 
 /// The connection to another node.
@@ -150,13 +163,21 @@ pub(crate) struct Io<M> {
     pub(crate) appended: Vec<Record>,
     pub(crate) jobs: Vec<Job<M>>,
     pub(crate) stop: Option<StopReason>,
+    /// Whose connections are closed, for what they say is no message.
+    pub(crate) refused: Vec<NodeId>,
     metrics: Metrics,
 }
 
 impl<M> Io<M> {
     fn new() -> Self {
-        let (outputs, appended, jobs) = (Vec::new(), Vec::new(), Vec::new());
-        Self { outputs, appended, jobs, stop: None, metrics: Metrics::default() }
+        Self {
+            outputs: Vec::new(),
+            appended: Vec::new(),
+            jobs: Vec::new(),
+            stop: None,
+            refused: Vec::new(),
+            metrics: Metrics::default(),
+        }
     }
 }
 
@@ -197,8 +218,9 @@ pub(crate) struct Up<M: Machine> {
     pub(crate) batch: Vec<Record>,
     pub(crate) archive: Archive<SimDisk>,
     pub(crate) snapshots: Snapshots<SimDisk>,
-    pub(crate) jobs: VecDeque<Job<Guest<M>>>,
-    pub(crate) working: bool,
+    /// What its threads for snapshots have to do: first what writes its own, then what deals with
+    /// those of others.
+    pub(crate) jobs: [VecDeque<Job<Guest<M>>>; 2],
     pub(crate) identity: Identity,
     pub(crate) inbox: VecDeque<Input<Guest<M>>>,
     /// When the next turn is.
@@ -372,8 +394,7 @@ impl<M: Machine> Process<M> {
             batch: Vec::new(),
             archive,
             snapshots,
-            jobs: VecDeque::new(),
-            working: false,
+            jobs: Default::default(),
             identity,
             inbox: VecDeque::new(),
             turn_at: None,
@@ -407,6 +428,14 @@ impl<M: Machine> Process<M> {
         let passed = whole.saturating_add((nanos % self.rate * PPM).div_ceil(self.rate));
         let at = up.started.saturating_add(passed).saturating_add(up.stood);
         if at > up.still.0 { at.saturating_add(up.still.1 - up.still.0) } else { at }
+    }
+
+    /// Its clock leaps ahead.
+    pub(crate) fn leaps(&mut self, by: Time) {
+        if let Some(up) = &mut self.up {
+            up.leapt += by;
+            up.tick_at = None;
+        }
     }
 
     /// Its clock stands still until then. False if it has none, or that stands still already.

@@ -1,9 +1,9 @@
 //! What somebody does to a disk while nobody looks, and whether others can tell.
 
 use synod::Machine;
-use synod_paxos::NodeId;
+use synod_paxos::{NodeId, PValue, Record, Slot, wire};
 use synod_storage::{
-    Options, SimDisk, Store, Want,
+    OpenError, Options, SimDisk, Store, Want,
     sim::{SECTOR, Unsynced},
 };
 
@@ -31,7 +31,7 @@ impl<M: Machine> World<'_, M> {
         &mut self,
         place: usize,
         down: Time,
-        how: fn(&mut Self, &SimDisk) -> bool,
+        how: impl FnOnce(&mut Self, &SimDisk) -> bool,
     ) -> Judged {
         self.crash(place, Left::All, down)?;
         if self.processes[place].up.is_some() || self.processes[place].dead.is_some() {
@@ -44,9 +44,12 @@ impl<M: Machine> World<'_, M> {
         self.replaces(place, damaged)
     }
 
-    /// A bit flips.
-    pub(super) fn rots(&mut self, place: usize, down: Time) -> Judged {
+    /// A bit flips, anywhere or in a vote.
+    pub(super) fn rots(&mut self, place: usize, vote: bool, down: Time) -> Judged {
         self.damages(place, down, |world, disk| {
+            if vote {
+                return world.vote_rots(place, disk);
+            }
             let files: Vec<(String, Vec<u8>)> = disk.files().into_iter().collect();
             let rng = &mut world.streams.disk;
             let Some((name, bytes)) = rng.choice(&files) else { return false };
@@ -55,6 +58,42 @@ impl<M: Machine> World<'_, M> {
             let Some(offset) = rng.choice(&said) else { return false };
             disk.flip_bit(name, *offset as u64, rng.u32(0..8))
         })
+    }
+
+    /// A bit flips of the first vote in the log that is not in a snapshot.
+    fn vote_rots(&mut self, place: usize, disk: &SimDisk) -> bool {
+        let Some(vote) = self.first_vote(place, disk) else { return false };
+        let mut bytes = Vec::new();
+        wire::encode_record(&Record::Accepted(vote), &mut bytes);
+        let at = |text: &[u8]| text.windows(bytes.len()).position(|window| window == bytes);
+        let mut files = disk.files().into_iter().filter(|(name, _)| name.starts_with("log-"));
+        let Some((name, at)) = files.find_map(|(name, text)| Some((name, at(&text)?))) else {
+            return false;
+        };
+        let rng = &mut self.streams.disk;
+        let offset = at + rng.usize(0..bytes.len());
+        disk.flip_bit(&name, offset as u64, rng.u32(0..8))
+    }
+
+    fn first_vote(&self, place: usize, disk: &SimDisk) -> Option<PValue> {
+        let mut store = self.open(place, disk).ok()?;
+        let saved = store.snapshots().newest().ok()?.map_or(Slot::FIRST, |info| info.slot);
+        let mut votes = Vec::new();
+        let mut each = |record| {
+            if let Record::Accepted(pvalue) = record {
+                votes.push(pvalue);
+            }
+        };
+        store.replay(&mut each).ok()?;
+        votes.retain(|vote| vote.slot >= saved);
+        votes.into_iter().min_by_key(|pvalue| pvalue.slot)
+    }
+
+    /// What a node would find on this disk.
+    fn open(&self, place: usize, disk: &SimDisk) -> Result<Store<SimDisk>, OpenError> {
+        let want = Want { cluster: CLUSTER, node: self.processes[place].id };
+        let segment_bytes = self.plan.cluster.segment_bytes;
+        Store::open(disk.fork(), want, 1, Options { segment_bytes, ..Options::default() })
     }
 
     /// A sector is what it once was.
@@ -180,13 +219,10 @@ impl<M: Machine> World<'_, M> {
     /// How many records a node would find on this disk, if that is fewer than there were; and it
     /// would start at all.
     fn lacks(&self, place: usize, disk: &SimDisk) -> Option<u64> {
-        let node = self.processes[place].id;
-        let options =
-            Options { segment_bytes: self.plan.cluster.segment_bytes, ..Options::default() };
-        let mut store =
-            Store::open(disk.fork(), Want { cluster: CLUSTER, node }, 1, options).ok()?;
+        let mut store = self.open(place, disk).ok()?;
         store.replay(&mut |_| ()).ok()?;
-        let (found, synced) = (store.sequence(), self.ghost.durable.get(&node).copied());
+        let synced = self.ghost.durable.get(&self.processes[place].id).copied();
+        let found = store.sequence();
         (found < synced.unwrap_or(0)).then_some(found)
     }
 

@@ -6,7 +6,7 @@ use synod::{
     Machine,
     engine::Port,
     error::StopReason,
-    protocol::{Ask, Refused, Tell},
+    protocol::{Refused, Report, Tell},
 };
 use synod_paxos::{Message, NodeId, Slot, message::LeaseMessage, wire};
 
@@ -22,6 +22,7 @@ use crate::{
     ghost::bit,
     properties::bounds::is_unrest,
     recorder::{Content, Party, Seen},
+    streams::Stream,
 };
 
 impl<M: Machine> World<'_, M> {
@@ -167,6 +168,7 @@ impl<M: Machine> World<'_, M> {
             self.marks.add("too much waits for a disk");
         }
         let jobs: Vec<_> = up.io.jobs.drain(..).collect();
+        let refused = std::mem::take(&mut up.io.refused);
         let stop = up.io.stop.take();
         let slot_out = up.engine.slot_out();
         let mut outputs = std::mem::take(&mut up.io.outputs);
@@ -181,6 +183,10 @@ impl<M: Machine> World<'_, M> {
         }
         if let Some(up) = &mut self.processes[place].up {
             up.io.outputs = outputs;
+        }
+        for peer in refused {
+            self.marks.add("garbled message refused");
+            self.breaks(peer, node);
         }
         if let Some(reason) = stop {
             return self.stopped(place, &reason);
@@ -282,7 +288,13 @@ impl<M: Machine> World<'_, M> {
             self.trace.see(self.now, Seen::Loses(number, "no connection"));
             return Ok(());
         };
-        let letter = if len > 0 { Letter::Bytes(bytes) } else { Letter::Plain(message) };
+        let letter = if self.wires.garbles(from, self.now, &mut self.streams) {
+            Letter::Garbled(garbled(&message, &mut self.streams.network))
+        } else if len > 0 {
+            Letter::Bytes(bytes)
+        } else {
+            Letter::Plain(message)
+        };
         if (kind == "p1b" || kind == "p2b") && self.wires.holds(from, kind, self.now) {
             self.marks.add("vote held back");
         }
@@ -374,6 +386,9 @@ impl<M: Machine> World<'_, M> {
             }
             Tell::Refused { why: Refused::Busy, .. }
             | Tell::ReadRefused { why: Refused::Busy, .. } => self.marks.add("refused as busy"),
+            Tell::Report { report: Report::Agreed(heir), .. } => {
+                self.marks.add(if heir.is_some() { "handed over" } else { "snapshot asked for" });
+            }
             Tell::Refused { .. }
             | Tell::ReadRefused { .. }
             | Tell::Report { .. }
@@ -411,80 +426,17 @@ impl<M: Machine> World<'_, M> {
     }
 }
 
-impl<M: Machine> super::process::Up<M> {
-    /// Looks at everything, and does what it is time for; whether it is time for anything.
-    fn does_all(&mut self, clock: std::time::Duration) -> bool {
-        while let Some(input) = self.inbox.pop_front() {
-            self.takes(clock, input);
-        }
-        let ticked = clock >= self.engine.deadline();
-        if ticked {
-            self.engine.tick(clock, &mut self.io);
-        }
-        self.engine.flush(clock, &mut self.io);
-        ticked
+/// A message that is spoiled: it ends too early, goes on too long, or one of its bytes is another.
+fn garbled(message: &Message, rng: &mut Stream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    wire::encode_message(message, &mut bytes);
+    let at = rng.usize(0..bytes.len());
+    match rng.u32(0..4) {
+        0 => bytes.truncate(at),
+        1 => bytes.push(0),
+        _ => bytes[at] = bytes[at].wrapping_add(1 + u8::try_from(rng.u32(0..255)).unwrap_or(0)),
     }
-
-    /// Looks at one thing.
-    fn takes(&mut self, clock: std::time::Duration, input: Input<Guest<M>>) {
-        match input {
-            Input::Synced(count) => self.engine.synced(clock, count),
-            Input::DiskFull(full) => self.engine.disk_full(full),
-            Input::Finished(finished) => self.engine.finished(clock, finished, &mut self.io),
-            Input::HandOver => drop(self.engine.hand_over(None)),
-            Input::Save => drop(self.engine.save(&mut self.io)),
-            Input::Parcel(parcel) => self.receives(clock, parcel),
-        }
-    }
-
-    fn receives(&mut self, clock: std::time::Duration, parcel: Parcel) {
-        match parcel {
-            Parcel::Message { from, incarnation, sequence, message, number: _ } => {
-                if !self.engine.still(from, incarnation, sequence) {
-                    return;
-                }
-                let message = match message {
-                    Letter::Plain(message) => message,
-                    Letter::Bytes(bytes) => match wire::decode_message(&bytes) {
-                        Ok(message) => message,
-                        Err(error) => panic!("what was sent cannot be read: {error}"),
-                    },
-                };
-                self.engine.message(clock, from, message);
-            }
-            Parcel::Hello { from, life, dial, hello } => self.greeted((from, life), dial, &hello),
-            Parcel::Answer { from, life, dial, answer } => {
-                self.answered((from, life), dial, &answer);
-            }
-            Parcel::Closed(peer) => {
-                self.lines.insert(peer, Line::Idle);
-                self.engine.lost(clock, peer);
-            }
-            Parcel::Connect { client, conn } => {
-                self.io.outputs.push(Output::Welcome { client, conn });
-            }
-            Parcel::Gone { port } => {
-                if let Some(session) = self.sessions.remove(&port.0) {
-                    self.engine.unbind(session, port);
-                }
-            }
-            Parcel::Ask { port, bytes, number: _ } => match Ask::take(&bytes) {
-                Ok(Ask::Command(command)) => {
-                    // As in production: a connection has one session, the last that it asked in.
-                    let before = self.sessions.insert(port.0, command.client);
-                    if let Some(before) = before.filter(|before| *before != command.client) {
-                        self.engine.unbind(before, port);
-                    }
-                    self.engine.command(port, command, &mut self.io);
-                }
-                Ok(Ask::Read { id, level, query }) => {
-                    self.engine.read(clock, port, id, level, query, &mut self.io);
-                }
-                Ok(Ask::Manage { .. }) => {}
-                Err(error) => panic!("what a client asks cannot be read: {error}"),
-            },
-        }
-    }
+    bytes
 }
 
 /// What a message is, in a few bits.
