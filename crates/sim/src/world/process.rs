@@ -13,7 +13,7 @@ use synod::{
     protocol::Tell,
     transport::handshake::{Answer, Hello},
 };
-use synod_paxos::{ClientId, Message, NodeId, Record, Setup};
+use synod_paxos::{ClientId, Message, NodeId, Record, Setup, wire::DecodeError};
 use synod_storage::{Identity, Options, SimDisk, Snapshots, Store, Want};
 
 use super::{
@@ -164,7 +164,7 @@ pub(crate) struct Io<M> {
     pub(crate) jobs: Vec<Job<M>>,
     pub(crate) stop: Option<StopReason>,
     /// Whose connections are closed, for what they say is no message.
-    pub(crate) refused: Vec<NodeId>,
+    pub(crate) refused: Vec<(NodeId, DecodeError)>,
     metrics: Metrics,
 }
 

@@ -42,9 +42,9 @@ impl<M: Machine> Up<M> {
     /// Closes the connection of whoever says what cannot be read. If it can be, though it is not
     /// what was meant, nobody could tell: then it is as if nothing had come.
     fn refuses(&mut self, clock: Duration, from: NodeId, bytes: &[u8]) {
-        if wire::decode_message(bytes).is_err() {
+        if let Err(error) = wire::decode_message(bytes) {
             self.engine.lost(clock, from);
-            self.io.refused.push(from);
+            self.io.refused.push((from, error));
         }
     }
 

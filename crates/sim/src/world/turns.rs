@@ -131,6 +131,7 @@ impl<M: Machine> World<'_, M> {
             self.marks.add(if leads { "elected" } else { "preempted" });
         }
         for record in up.io.appended.drain(..) {
+            self.trace.note(now, || format!("{} writes {record}", process.id));
             if !second {
                 self.ghost.append(process.id, record.clone());
             }
@@ -184,8 +185,9 @@ impl<M: Machine> World<'_, M> {
         if let Some(up) = &mut self.processes[place].up {
             up.io.outputs = outputs;
         }
-        for peer in refused {
+        for (peer, error) in refused {
             self.marks.add("garbled message refused");
+            self.remark(node, || format!("closes its connection with {peer}: {error}"));
             self.breaks(peer, node);
         }
         if let Some(reason) = stop {
