@@ -96,7 +96,8 @@ fn still_apply(mutants: &[Mutant]) -> Result<()> {
     Ok(())
 }
 
-/// Where mutants are built: a copy of the checkout, beside it, that keeps its build between runs.
+/// Where mutants are built: a copy of the checkout, beside it. What it depends on is compiled once
+/// for both.
 struct Workshop {
     tree: PathBuf,
     build: PathBuf,
@@ -108,7 +109,7 @@ impl Workshop {
         let place = tree::root().join("target/mutants");
         let workshop = Self {
             tree: place.join("tree"),
-            build: place.join("build"),
+            build: tree::root().join("target"),
             output: place.join("output"),
         };
         fs::create_dir_all(&workshop.output).context("target/mutants")?;

@@ -92,7 +92,7 @@ fn full_disks_refuse_commands_and_recover_by_themselves() {
     cluster.start_all();
     // Long values, so that the log soon needs more room.
     let pause = Duration::from_millis(1);
-    let mut trial = Trial::with(cluster, Plan { padding: 4 << 10, pause, ..Plan::default() });
+    let mut trial = Trial::with(cluster, Plan { padding: 64 << 10, pause, ..Plan::default() });
     let full = others(&NODES, trial.leader(&NODES))[0];
     trial.cluster.disk(full).fill();
     must_say_full(&trial, full, true);
