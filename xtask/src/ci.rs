@@ -9,13 +9,10 @@ use clap::Args;
 use crate::process::run_within;
 use crate::{mutants, tidy, tree};
 
-/// Each ends with a long step that keeps one core busy.
-const BUILDS: [&str; 2] = ["cargo build --release", "cargo build --profile ci"];
-
 /// One run of an environment: long enough for a slow machine, short enough to notice a hang.
 const RUN_LIMIT: Duration = Duration::from_secs(180);
 
-/// How many of the mutants are tried before a change lands. All of them take half an hour.
+/// How many of the mutants are tried before a change lands. All of them take a quarter of an hour.
 const MUTANTS: usize = 20;
 
 /// How many simulated clusters are compared between profiles; the slowest is not optimised.
@@ -81,12 +78,12 @@ fn quick() -> Vec<Step> {
 
 fn slow() -> Result<Vec<Step>> {
     let mut steps = vec![
-        Step { title: BUILDS.join(" and ") + ", at once", work: Box::new(build) },
         cargo(&[("SYNOD_SEEDS", "20000")], "test --profile ci -p synod-paxos --test schedule"),
         cargo(&[], "test --profile ci -p synod-paxos --test model -- --ignored --nocapture"),
         // Always the same seeds: what fails here is the change's.
         cargo(&[], "run --profile ci --quiet -- sim --seeds 20000 --all-marks"),
         Step { title: "an hour at rest, with one leader".into(), work: Box::new(rests) },
+        cargo(&[], "build --release"),
         Step { title: "one plan has one course, in each profile".into(), work: Box::new(compare) },
     ];
     steps.extend(environments()?.iter().map(|environment| synod_run(environment)));
@@ -96,16 +93,6 @@ fn slow() -> Result<Vec<Step>> {
         work: Box::new(move || mutants::run(&slice)),
     });
     Ok(steps)
-}
-
-fn build() -> Result<bool> {
-    let arguments = BUILDS.map(|build| build.trim_start_matches("cargo "));
-    let builds = arguments.map(|arguments| cargo_command(&[], arguments).spawn());
-    let mut built = true;
-    for build in builds {
-        built &= build.and_then(|mut build| build.wait()).context("cargo")?.success();
-    }
-    Ok(built)
 }
 
 /// Whether whoever leads at first leads to the end of an hour in which nothing happens, and all

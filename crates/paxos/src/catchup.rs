@@ -421,6 +421,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_saved_is_neither_less_than_before_nor_more_than_was_performed() {
+        let (mut replica, mut out) = (behind(), Outbox::new(NodeId(1)));
+        replica.saved(Slot(9), &mut out);
+        assert_eq!(replica.progress().durable, Slot::FIRST, "nothing has been performed");
+        let decrees = vec![Decree::noop(), Decree::noop()];
+        replica.taught(NodeId(2), Slot::FIRST, decrees, &mut out);
+        for (slot, durable) in [(3, 3), (2, 3), (4, 3)] {
+            replica.saved(Slot(slot), &mut out);
+            assert_eq!(replica.progress().durable, Slot(durable), "{slot}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_longer_than_was_said_is_given_up() {
+        let (mut replica, mut out) = (behind(), Outbox::new(NodeId(1)));
+        let part = |offset, len: usize| {
+            Box::new(SnapshotChunk { bytes: vec![0; len].into(), ..*part(32, 1, offset) })
+        };
+        replica.chunk(NodeId(2), part(0, 3), &mut out);
+        replica.chunk(NodeId(2), part(3, 7), &mut out);
+        out.drain().for_each(drop);
+        replica.chunk(NodeId(2), part(0, 9), &mut out);
+        let whole = Effect::KeepChunk { chunk: part(0, 9), complete: true };
+        assert_eq!(out.drain().next(), Some(whole), "it begins anew");
+    }
+
+    #[test]
     fn the_parts_of_two_snapshots_do_not_push_each_other_out() {
         let (mut replica, mut out) = (behind(), Outbox::new(NodeId(1)));
         replica.chunk(NodeId(2), part(32, 1, 0), &mut out);

@@ -104,6 +104,7 @@ mod tests {
         assert_eq!(client.retry().map(|c| c.cid).collect::<Vec<_>>(), [1]);
         assert!(client.response(1));
         assert!(!client.response(1));
+        assert_eq!(client.in_flight(), 0);
         assert_eq!(client.request(Op::Apply(Payload::EMPTY)).acked, 3);
     }
 }

@@ -397,6 +397,25 @@ mod tests {
 
     const MILLI: Nanos = 1_000_000;
 
+    /// Answers of others than acceptors, and of the one that is left out, make no quorum.
+    #[test]
+    fn a_quorum_answers_if_enough_of_the_other_acceptors_do() {
+        let ids = |ids: &[u32]| ids.iter().map(|&id| NodeId(id)).collect::<Vec<_>>();
+        let members = Members::new(ids(&[1, 2]), ids(&[1, 2]), ids(&[1, 2, 3])).unwrap();
+        let schedule = Schedule::new(members, 1);
+        let config = schedule.latest();
+        let mut liveness = Liveness::new(Timing::default(), 1);
+        let mut answers = |id: u32, except: Option<u32>| {
+            liveness.pong(NodeId(id), false);
+            liveness.answering(config, except.map(NodeId))
+        };
+        assert!(!answers(1, Some(1)));
+        assert!(!answers(2, Some(1)));
+        assert!(!answers(4, Some(1)), "4 is no acceptor");
+        assert!(answers(4, None));
+        assert!(answers(3, Some(1)));
+    }
+
     fn ballot(round: u64, leader: u32) -> Ballot {
         Ballot { round, leader: NodeId(leader), incarnation: 1 }
     }

@@ -437,6 +437,16 @@ mod tests {
     }
 
     #[test]
+    fn a_node_knows_its_life_and_an_owner_whether_there_is_anything_to_do() {
+        let (one, mut out) = ([NodeId(1)], Outbox::new(NodeId(1)));
+        let schedule = Schedule::new(Members::new(one, one, one).unwrap(), 1);
+        assert!(out.is_empty());
+        let node = Node::format(Setup::new(NodeId(1), schedule), Nothing, &mut out);
+        assert_eq!(node.incarnation(), 1);
+        assert!(!out.is_empty(), "that it has started is to be written down");
+    }
+
+    #[test]
     fn who_is_replaced_and_does_not_know_is_told() {
         let members = |ids: &[u32]| {
             let ids: Vec<NodeId> = ids.iter().map(|&id| NodeId(id)).collect();

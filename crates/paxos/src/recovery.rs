@@ -190,6 +190,19 @@ mod tests {
     }
 
     #[test]
+    fn a_checkpoint_says_which_ballot_has_been_used() {
+        let (one, mut out) = ([NodeId(1)], Outbox::new(NodeId(1)));
+        let schedule = Schedule::new(Members::new(one, one, one).unwrap(), 1);
+        let mut node = Node::format(Setup::new(NodeId(1), schedule), Nothing, &mut out);
+        let used = |node: &Node<Nothing>| {
+            node.checkpoint().any(|record| matches!(record, Record::Campaigned(_)))
+        };
+        assert!(!used(&node));
+        node.campaign(&mut out);
+        assert!(used(&node));
+    }
+
+    #[test]
     fn what_need_not_be_compared_is_noted_at_once_and_the_rest_a_few_at_a_time() {
         let all = [NodeId(1), NodeId(2), NodeId(3)];
         let setup = Setup::new(NodeId(1), Schedule::new(Members::new(all, all, all).unwrap(), 16));

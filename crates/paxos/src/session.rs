@@ -322,6 +322,21 @@ mod tests {
     }
 
     #[test]
+    fn what_a_client_no_longer_asks_for_is_no_longer_in_its_window() {
+        let (mut admitted, c) = (Admitted::new(), client(1, 1));
+        assert!(admitted.admit(c, 1, 1) && admitted.admit(c, 2, 1) && admitted.admit(c, 3, 1));
+        assert!(!admitted.admit(c, 3, 1), "it was taken");
+        assert!(!admitted.admit(c, 1 + IN_FLIGHT_MAX, 1), "it is too far ahead");
+        // The first two have been answered.
+        assert!(!admitted.admit(c, 3, 3), "it was taken, whatever has been answered since");
+        assert!(admitted.admit(c, 4, 3) && !admitted.admit(c, 4, 3));
+        assert!(!admitted.admit(c, 2, 3), "it has been answered");
+        assert!(admitted.admit(c, 2 + IN_FLIGHT_MAX, 3));
+        // An old copy takes nothing back.
+        assert!(!admitted.admit(c, 4, 1) && admitted.admit(c, 5, 1));
+    }
+
+    #[test]
     fn an_evicted_session_expires_and_is_not_taken_for_a_new_one() {
         let mut sessions = Sessions::new(2);
         assert!(perform(&mut sessions, client(1, 1), 1, 10));

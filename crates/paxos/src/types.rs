@@ -337,6 +337,13 @@ mod tests {
     }
 
     #[test]
+    fn only_a_decree_without_commands_is_a_no_op() {
+        let (client, op) = (ClientId { born: Slot(1), number: 1 }, Op::Apply(Payload::EMPTY));
+        let command = Command { client, cid: 1, acked: 1, op };
+        assert!(Decree::noop().is_noop() && !Decree::from(vec![command]).is_noop());
+    }
+
+    #[test]
     fn a_payload_is_the_same_short_or_long() {
         for len in [0, 1, SHORT, SHORT + 1, 300] {
             let bytes = vec![7; len];
