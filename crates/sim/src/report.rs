@@ -118,10 +118,8 @@ impl fmt::Display for Report {
 mod tests {
     use super::*;
 
-    /// The first forty in which little is asked for.
     fn plans() -> impl Iterator<Item = Plan> {
-        let short = |plan: &Plan| plan.workload.clients * plan.workload.requests <= 100;
-        (0..).map(Plan::of_seed).filter(short).take(40)
+        (0..40).map(Plan::of_seed)
     }
 
     #[test]
